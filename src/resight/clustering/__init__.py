@@ -1,0 +1,22 @@
+"""Clustering: neighbours, k-reciprocal Jaccard distance, DBSCAN, pseudo-labels and their quality.
+
+Works on plain arrays and imports no other room of the package. Compiled kernels load on first use.
+"""
+
+from resight.clustering.dbscan import dbscan
+from resight.clustering.jaccard import jaccard_distance
+from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops
+from resight.clustering.neighbours import Neighbours, nearest_neighbours
+from resight.clustering.quality import clustering_quality
+
+__all__ = [
+    "Neighbours",
+    "NoClusters",
+    "PseudoLabels",
+    "centre_by_camera",
+    "cluster_crops",
+    "clustering_quality",
+    "dbscan",
+    "jaccard_distance",
+    "nearest_neighbours",
+]

@@ -1,0 +1,72 @@
+"""DBSCAN on a sparse matrix of distances.
+
+Ester, Kriegel, Sander and Xu, "A density-based algorithm for discovering clusters", KDD 1996.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from resight.errors import ResightError
+
+
+def dbscan(distances: sp.csr_matrix, eps: float, min_samples: int = 4) -> np.ndarray:
+    """Cluster by density: the labels of ``sklearn.cluster.DBSCAN(metric="precomputed")``, numbering included.
+
+    A crop with at least ``min_samples`` crops within ``eps``, itself counted, is a core crop. Core crops within
+    ``eps`` of each other share a cluster; clusters are numbered by their lowest-index core crop. A crop that is not
+    core joins the lowest-numbered cluster that reaches it; one that none reaches is an outlier.
+
+    Args:
+        distances: ``(N, N)`` symmetric sparse matrix. A stored entry is a distance, zero included; a pair that is
+            not stored is too far apart, whatever ``eps``.
+        eps: Largest distance between neighbours, compared in the precision of ``distances``.
+        min_samples: Neighbours that make a core crop, itself counted.
+
+    Returns:
+        ``(N,)`` int64 labels, 0 … C-1, and -1 for outliers.
+
+    Raises:
+        ResightError: The matrix is not square, or a setting is out of range.
+    """
+    if not sp.issparse(distances) or distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
+        raise ResightError("DBSCAN needs a square sparse matrix of distances, one row a crop.")
+    check_density(eps, min_samples)
+    matrix = sp.csr_matrix(distances)
+    num_points = matrix.shape[0]
+    near = matrix.data <= matrix.data.dtype.type(eps) if matrix.data.dtype.kind == "f" else matrix.data <= eps
+    row = np.repeat(np.arange(num_points, dtype=matrix.indices.dtype), np.diff(matrix.indptr))[near]
+    column = matrix.indices[near]
+    apart = row != column
+    row, column = row[apart], column[apart]
+
+    core = np.bincount(row, minlength=num_points) + 1 >= min_samples
+    labels = np.full(num_points, -1, np.int64)
+    core_index = np.flatnonzero(core)
+    if len(core_index) == 0:
+        return labels
+
+    inside = core[row] & core[column]
+    links = (np.ones(int(inside.sum()), np.int8), (row[inside], column[inside]))
+    _, component = connected_components(sp.csr_matrix(links, shape=matrix.shape), directed=False)
+    _, first, member = np.unique(component[core_index], return_index=True, return_inverse=True)
+    number = np.empty(len(first), np.int64)
+    number[np.argsort(first)] = np.arange(len(first))  # by the lowest index of a core crop
+    labels[core_index] = number[member.reshape(-1)]
+
+    reach = core[row] & ~core[column]
+    lowest = np.full(num_points, len(first), np.int64)
+    np.minimum.at(lowest, column[reach], labels[row[reach]])
+    border = lowest < len(first)
+    labels[border] = lowest[border]
+    return labels
+
+
+def check_density(eps: float, min_samples: int) -> None:
+    """Raise a sentence when ``eps`` or ``min_samples`` cannot be a DBSCAN setting."""
+    if not eps > 0:
+        raise ResightError(f"clustering.eps must be above 0, got {eps}.")
+    if min_samples < 1:
+        raise ResightError(f"clustering.min_samples must be at least 1, got {min_samples}.")

@@ -1,0 +1,213 @@
+"""Pseudo-labels, and the whole stage from features to them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from resight.clustering.dbscan import check_density, dbscan
+from resight.clustering.jaccard import check_depths, jaccard_chunks, jaccard_distance, membership
+from resight.clustering.neighbours import Neighbours, nearest_neighbours, normalise
+from resight.errors import ResightError
+
+_SAMPLED_ROWS = 4096  # crops whose distances are looked at when nothing clusters
+
+
+class NoClusters(ResightError):  # noqa: N818 (a state of the data, named as the user meets it)
+    """The clustering found no cluster at all; the message says what to change."""
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoLabels:
+    """A cluster number for every crop.
+
+    Attributes:
+        labels: ``(N,)`` int64, 0 … C-1, or -1 for an outlier, which has no pseudo-label.
+    """
+
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", np.asarray(self.labels))
+        self.validate()
+        object.__setattr__(self, "labels", self.labels.astype(np.int64, copy=False))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_clusters(self) -> int:
+        """Number of clusters C."""
+        return int(self.labels.max(initial=-1)) + 1
+
+    @property
+    def num_outliers(self) -> int:
+        """Number of crops without a cluster."""
+        return int((self.labels < 0).sum())
+
+    @property
+    def cluster_sizes(self) -> np.ndarray:
+        """``(C,)`` int64 number of crops in each cluster."""
+        return np.bincount(self.labels[self.labels >= 0], minlength=self.num_clusters)
+
+    def validate(self) -> None:
+        """Check that the labels are one-dimensional integers, -1 or 0 … C-1 with no number left out.
+
+        Raises:
+            ResightError: They are not.
+        """
+        labels = np.asarray(self.labels)
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise ResightError(f"Pseudo-labels must be one integer a crop; got shape {labels.shape} of {labels.dtype}.")
+        found = np.unique(labels)
+        if len(found) and found[0] < -1:
+            raise ResightError(f"Pseudo-labels must be -1 (outlier) or 0, 1, 2, …; got {found[0]}.")
+        found = found[found >= 0]
+        gaps = np.flatnonzero(found != np.arange(len(found)))
+        if len(gaps):
+            raise ResightError(
+                f"Pseudo-labels must number the clusters 0 … C-1 without gaps; no crop has label {gaps[0]}, "
+                f"yet the largest label is {found[-1]}."
+            )
+
+
+def cluster_crops(
+    features: Any,
+    *,
+    k1: int = 30,
+    k2: int = 6,
+    eps: float = 0.6,
+    min_samples: int = 4,
+    camera: Any = None,
+    centre_cameras: bool = False,
+) -> PseudoLabels:
+    """Cluster crops by density in the k-reciprocal Jaccard distance.
+
+    Args:
+        features: ``(N, D)`` array or memory map; L2-normalised here.
+        k1: Size of the neighbour lists (see :func:`~resight.clustering.jaccard_distance`).
+        k2: Neighbours whose rows are averaged.
+        eps: Largest Jaccard distance between neighbours of DBSCAN.
+        min_samples: Neighbours that make a core crop, itself counted.
+        camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
+        centre_cameras: Subtract from every feature the mean feature of its camera before the search (see
+            :func:`centre_by_camera`). This uses camera labels: a result got with it is not camera-free.
+
+    Returns:
+        The pseudo-labels; at least one cluster.
+
+    Raises:
+        NoClusters: Every crop is an outlier; the sentence suggests an ``eps``.
+        ResightError: A setting or the features are not usable.
+    """
+    check_depths(k1, k2)
+    check_density(eps, min_samples)
+    if centre_cameras:
+        if camera is None:
+            raise ResightError(
+                "clustering.centre_cameras needs the camera of every crop, and none are known: give the crop table "
+                "a camera column or set clustering.centre_cameras to false."
+            )
+        features = centre_by_camera(features, camera)
+    neighbours = nearest_neighbours(features, k1)
+    labels = dbscan(jaccard_distance(neighbours, k1, k2, max_distance=eps), eps, min_samples)
+    if labels.max() < 0:
+        raise NoClusters(_explain(neighbours, k1, k2, eps, min_samples))
+    return PseudoLabels(labels)
+
+
+def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
+    """Subtract the mean of the camera's L2-normalised features from each, and normalise again.
+
+    This uses camera labels. A crop that equals its camera's mean (the only crop of a camera, say) has nothing left
+    after the subtraction and keeps its normalised feature.
+
+    Args:
+        features: ``(N, D)`` array or memory map.
+        camera: ``(N,)`` camera of each crop.
+
+    Returns:
+        ``(N, D)`` float32 L2-normalised features.
+
+    Raises:
+        ResightError: The cameras are not one a crop, or the features are not usable.
+    """
+    unit = normalise(features)
+    cameras = np.asarray(camera)
+    if cameras.shape != (len(unit),):
+        raise ResightError(
+            f"There are {len(unit)} features, but the cameras have shape {cameras.shape}: give one camera a crop."
+        )
+    _, group = np.unique(cameras, return_inverse=True)
+    group = group.reshape(-1)
+    for number in range(int(group.max()) + 1):
+        rows = np.flatnonzero(group == number)
+        mean = unit[rows].mean(axis=0, dtype=np.float64)
+        for start in range(0, len(rows), 8192):
+            part = rows[start : start + 8192]
+            moved = unit[part] - mean
+            norm = np.sqrt((moved * moved).sum(axis=1))
+            left = norm > 1e-6
+            unit[part[left]] = moved[left] / norm[left, None]
+    return unit
+
+
+def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: int) -> str:
+    """The sentence of :class:`NoClusters`: how far the deciding neighbours are, and what to change."""
+    num_points = len(neighbours)
+    start = f"No cluster was found among {num_points} crops with clustering.eps={eps:g}: "
+    if num_points < min_samples:
+        return (
+            f"{start}there are fewer crops than clustering.min_samples={min_samples}, so no crop can have enough "
+            f"neighbours. Use more crops or lower clustering.min_samples."
+        )
+    weights, inverse = membership(neighbours, k1, k2)
+    sample = np.arange(num_points)
+    if num_points > _SAMPLED_ROWS:
+        sample = np.linspace(0, num_points - 1, _SAMPLED_ROWS).astype(np.int64)
+        weights = weights[sample]
+        weights.sort_indices()
+    deciding = _deciding_distance(weights, inverse, sample, min_samples - 1)
+    low, median, high = (float(value) for value in np.quantile(deciding, (0.1, 0.5, 0.9)))
+    rank = min_samples - 1
+    which = {1: "nearest", 2: "second nearest", 3: "third nearest"}.get(rank, f"{rank}th nearest")
+    measured = (
+        f"{start}the Jaccard distance of a crop to its {which} other crop, which must be at most clustering.eps for "
+        f"clustering.min_samples={min_samples}, is {low:.3f} / {median:.3f} / {high:.3f} "
+        f"(10 / 50 / 90 % of the crops). "
+    )
+    reached = deciding[deciding < 1]
+    if len(reached) == 0:
+        return (
+            f"{measured}No clustering.eps helps, because no crop shares reciprocal neighbours "
+            f"with {rank} others: raise clustering.k1 (now {k1}) or lower clustering.min_samples, and check that "
+            f"the features tell crops apart."
+        )
+    # the median where it is a distance, else the median of the crops that have one
+    value = median if median < 1 else float(np.median(reached))
+    suggested = min(math.ceil(value * 100 + 1e-6) / 100, 0.99)
+    if suggested <= eps or suggested < float(reached.min()):
+        return (
+            f"{measured}Lower clustering.min_samples or raise clustering.k1 (now {k1}): even a clustering.eps near 1 "
+            f"would cluster next to nothing."
+        )
+    return (
+        f"{measured}Try clustering.eps={suggested:.2f}, or change clustering.k1 (now {k1}) or lower "
+        f"clustering.min_samples."
+    )
+
+
+def _deciding_distance(weights: sp.csr_matrix, inverse: sp.csc_matrix, crops: np.ndarray, rank: int) -> np.ndarray:
+    """``(M,)`` Jaccard distance of each row to its ``rank``-th nearest other crop; 1 where there is none."""
+    result: list[float] = []
+    for counts, _, distances in jaccard_chunks(weights, inverse, 1.0, ids=crops):
+        stops = np.cumsum(counts)
+        for stop, count in zip(stops, counts, strict=True):
+            # the crop itself is one of the zeros, so rank counts from it
+            nearest = np.partition(distances[stop - count : stop], rank) if count > rank else None
+            result.append(1.0 if nearest is None else float(nearest[rank]))
+    return np.array(result)

@@ -1,0 +1,42 @@
+"""Crops: the table, its readers and splits, and what is on disk."""
+
+from __future__ import annotations
+
+from resight.crops.check import CheckReport, check_crops, render, report_tables
+from resight.crops.images import UnreadableImage, file_digest, read_image
+from resight.crops.readers import FORMATS, Format, detect_format, read_crops, write_table
+from resight.crops.splits import identity_split
+from resight.crops.table import (
+    DISTRACTOR,
+    GALLERY,
+    JUNK,
+    QUERY,
+    SPLITS,
+    TRAIN,
+    UNLABELLED,
+    CropTable,
+)
+
+__all__ = [
+    "DISTRACTOR",
+    "FORMATS",
+    "GALLERY",
+    "JUNK",
+    "QUERY",
+    "SPLITS",
+    "TRAIN",
+    "UNLABELLED",
+    "CheckReport",
+    "CropTable",
+    "Format",
+    "UnreadableImage",
+    "check_crops",
+    "detect_format",
+    "file_digest",
+    "identity_split",
+    "read_crops",
+    "read_image",
+    "render",
+    "report_tables",
+    "write_table",
+]

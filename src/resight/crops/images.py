@@ -1,0 +1,122 @@
+"""Decoding one crop."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resight.errors import ResightError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class UnreadableImage(ResightError):  # noqa: N818 - a noun like the others the user reads
+    """A file that is no image, or is a broken one.
+
+    Attributes:
+        reason: Why, without the file's name.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"The image {path} cannot be read: {reason}.")
+        self.path = path
+        self.reason = reason
+
+
+def read_image(path: str | Path, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """Decode an image file to RGB.
+
+    The EXIF orientation is applied. Palette and grey images become RGB, 16-bit ones keep their upper 8 bits, and
+    transparency is dropped.
+
+    Args:
+        path: The file.
+        height: With ``width``, resize to this many rows (bicubic, without keeping the aspect ratio).
+        width: With ``height``, resize to this many columns.
+
+    Returns:
+        ``(3, H, W)`` uint8.
+
+    Raises:
+        UnreadableImage: the file is missing, empty, truncated or no image.
+        ResightError: only one of ``height`` and ``width`` is given, or one is not positive.
+    """
+    if (height is None) != (width is None):
+        raise ResightError("To resize an image give both its height and its width.")
+    image = decode_image(read_bytes(path), path)
+    if height is not None and width is not None:
+        from PIL import Image
+
+        if height < 1 or width < 1:
+            raise ResightError(f"An image cannot be resized to {height}×{width}: give a positive height and width.")
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(image, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a file; an :class:`UnreadableImage` where there is none."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(path, _sentence(error.strerror or str(error))) from error
+
+
+def decode_image(data: bytes, path: str | Path) -> Image.Image:
+    """Decode the bytes of a file to an upright RGB image of Pillow; ``path`` is for messages only."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not data:
+        raise UnreadableImage(path, "the file is empty")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data))
+        image.load()
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(path, "it is not an image of a known kind") from error
+    except Exception as error:  # decoders meet broken bytes with every kind of exception
+        raise UnreadableImage(path, _sentence(str(error) or type(error).__name__)) from error
+    with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the orientation; the pixels are whole
+        image = ImageOps.exif_transpose(image)
+    return _to_rgb(image, path)
+
+
+def bytes_digest(data: bytes) -> str:
+    """Content digest of bytes: 128-bit BLAKE2b in hexadecimal."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """Content digest of a file: the same for the same bytes, whatever its name.
+
+    Raises:
+        UnreadableImage: the file cannot be read.
+    """
+    return bytes_digest(read_bytes(path))
+
+
+def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise UnreadableImage(path, "its pixels are floating-point numbers of unknown range; save it with 8 bits")
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise UnreadableImage(path, "its pixels have more than 16 bits; save it with 8 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _sentence(reason: str) -> str:
+    reason = reason.strip().rstrip(".")
+    return reason[:1].lower() + reason[1:]

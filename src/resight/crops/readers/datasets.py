@@ -1,0 +1,305 @@
+"""The public datasets: one row a dataset, and one function that reads them all.
+
+Each is read from its official folders, or from any folder of files that carry its names: then nothing
+is known of the split.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resight.crops.readers.codes import codes_of
+from resight.crops.readers.files import list_folders, list_images, require_folder, require_images, stem
+from resight.crops.table import GALLERY, JUNK, QUERY, TRAIN, CropTable
+from resight.errors import ResightError
+
+_BOXES = {"bounding_box_train": TRAIN, "query": QUERY, "bounding_box_test": GALLERY}
+_VERI = {"image_train": TRAIN, "image_query": QUERY, "image_test": GALLERY}
+_PLAIN = {"train": TRAIN, "query": QUERY, "test": GALLERY}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one dataset names its folders and files.
+
+    Attributes:
+        title: The dataset's name in print.
+        rule: The rule of its file names, for people.
+        pattern: The same for the machine, over the name without suffix: groups ``identity``, ``camera`` and,
+            where the name holds a frame number that orders the crops of a camera, ``frame``.
+        trees: Folders it comes in and the split each is; the first is the official one.
+        distractors: Whether identity 0 stands for background. Elsewhere a 0 is a person like any other.
+        by_name: Whether the names alone are telling enough for ``auto``.
+    """
+
+    title: str
+    rule: str
+    pattern: re.Pattern[str]
+    trees: tuple[Mapping[str, str], ...] = ()
+    distractors: bool = False
+    by_name: bool = True
+
+
+LAYOUTS: dict[str, Layout] = {
+    # The frame is counted from the start of a sequence (s): it orders crops of one sequence, not of a whole camera.
+    "market1501": Layout(
+        "Market-1501",
+        "PPPP_cCsS_FFFFFF_BB.jpg (identity, camera, sequence, frame, box)",
+        re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)s\d+_(?P<frame>\d+)_\d+"),
+        (_BOXES,),
+        distractors=True,
+    ),
+    "dukemtmc": Layout(
+        "DukeMTMC-reID",
+        "PPPP_cC_fFFFFFFF.jpg (identity, camera, frame)",
+        re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)_f(?P<frame>\d+)"),
+        (_BOXES,),
+    ),
+    # The recording (0303morning) is a day and a part of it; where its frames lie in time is not published.
+    "msmt17": Layout(
+        "MSMT17",
+        "PPPP_NNN_CC_DDDDpart_FFFF_B.jpg (identity, number, camera, recording, frame, box)",
+        re.compile(r"(?P<identity>\d+)_\d+_(?P<camera>\d+)_\d{4}[a-z]+_\d+_\d+(?:_\w+)?"),
+    ),
+    "veri776": Layout(
+        "VeRi-776",
+        "PPPP_cCCC_FFFFFFFF_B.jpg (identity, camera, frame, box)",
+        re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)_(?P<frame>\d+)_\d+"),
+        (_VERI,),
+    ),
+    "cuhk03-np": Layout(
+        "CUHK03-NP",
+        "PPPP_cC_N.png (identity, camera, number)",
+        re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)_\d+"),
+        (_BOXES,),
+    ),
+    # The frame counts within the sequence of one person in one camera: it says nothing of time between people.
+    "ward": Layout(
+        "WARD",
+        "PPPPCCCCFFFF.jpg (identity, camera 0001 to 0003, frame)",
+        re.compile(r"(?P<identity>\d{4})(?P<camera>000[1-3])\d{4}"),
+    ),
+    # Published copies differ in what follows the camera: scene, viewpoint or a number.
+    "personx": Layout(
+        "PersonX",
+        "PPPP_cC_….jpg (identity, camera, then anything)",
+        re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)(?:[_s].*)?"),
+        (_BOXES, _PLAIN),
+        by_name=False,
+    ),
+}
+
+_MSMT17_FOLDERS = (("train", "test"), ("mask_train_v2", "mask_test_v2"))
+_MSMT17_LISTS = {"list_train.txt": TRAIN, "list_val.txt": TRAIN, "list_query.txt": QUERY, "list_gallery.txt": GALLERY}
+
+
+def read_layout(path: Path, name: str) -> CropTable:
+    """Read a dataset of :data:`LAYOUTS` from its official folders or from a folder of its files.
+
+    Raises:
+        ResightError: a folder is missing, there are no images, or a file name breaks the rule.
+    """
+    require_folder(path)
+    layout = LAYOUTS[name]
+    tree = max(layout.trees, key=lambda tree: sum((path / folder).is_dir() for folder in tree), default={})
+    missing = [folder for folder in tree if not (path / folder).is_dir()]
+    if tree and not missing:
+        paths = [f"{folder}/{image}" for folder in tree for image in list_images(path / folder)]
+        paths.sort()
+        split = [tree[image.partition("/")[0]] for image in paths]
+    else:
+        if len(missing) < len(tree):
+            raise ResightError(missing_folder(path, missing, layout.title, tree))
+        if inside := tree_inside(path):
+            raise ResightError(missing_folder(path, missing, layout.title, tree) + _go_inside(path, inside))
+        paths, split = list_images(path), []
+    require_images(paths, path)
+    identity, camera, time, names = parse_names(paths, layout, path)
+    return CropTable(
+        root=path,
+        paths=tuple(paths),
+        camera=camera,
+        identity=identity,
+        time=time,
+        split=np.array(split) if split else None,
+        identity_names=names,
+        source=name,
+    )
+
+
+def read_msmt17(path: Path) -> CropTable:
+    """Read MSMT17, V1 (``train``, ``test``) or V2 (``mask_train_v2``, ``mask_test_v2``), by its four lists.
+
+    ``list_val.txt`` counts as train, as in every published comparison. The training and the test identities are
+    both numbered from 0 but are different people, so they are told apart by name: ``train/0000``, ``test/0000``.
+
+    Raises:
+        ResightError: a list, a folder or a listed image is missing, or a line or file name breaks the rule.
+    """
+    require_folder(path)
+    layout = LAYOUTS["msmt17"]
+    lists = [name for name in _MSMT17_LISTS if (path / name).is_file()]
+    if not lists:
+        if inside := tree_inside(path):
+            raise ResightError(f"{path} has no file 'list_train.txt'." + _go_inside(path, inside))
+        return read_layout(path, "msmt17")
+    if missing_lists := [name for name in _MSMT17_LISTS if name not in lists]:
+        raise ResightError(
+            f"{path} has no file {_quoted(missing_lists)}; MSMT17 comes with {', '.join(_MSMT17_LISTS)}: "
+            "unpack the whole archive."
+        )
+    folders = next((pair for pair in _MSMT17_FOLDERS if any((path / folder).is_dir() for folder in pair)), None)
+    if folders is None or not all((path / folder).is_dir() for folder in folders):
+        missing = [folder for folder in folders or _MSMT17_FOLDERS[0] if not (path / folder).is_dir()]
+        raise ResightError(
+            f"{path} has no folder {_quoted(missing)}; MSMT17 keeps its images in 'train' and 'test' (V1) or "
+            "in 'mask_train_v2' and 'mask_test_v2' (V2)."
+        )
+    rows = []
+    for name, split in _MSMT17_LISTS.items():
+        side = "train" if split == TRAIN else "test"
+        folder = folders[0] if split == TRAIN else folders[1]
+        for image, person in _listed(path / name):
+            rows.append((f"{folder}/{image}", f"{side}/{person:04d}", split))
+    rows.sort()
+    paths = [row[0] for row in rows]
+    require_images(paths, path)
+    absent = [image for image in paths if not (path / image).is_file()]
+    if absent:
+        raise ResightError(
+            f"{len(absent)} of the {len(paths)} images that the lists of {path} name are not there, the first being "
+            f"'{absent[0]}': unpack the whole archive."
+        )
+    _, camera, _, _ = parse_names(paths, layout, path)
+    identity, names = codes_of([row[1] for row in rows])
+    return CropTable(
+        root=path,
+        paths=tuple(paths),
+        camera=camera,
+        identity=identity,
+        split=np.array([row[2] for row in rows]),
+        identity_names=names,
+        source="msmt17",
+    )
+
+
+def parse_names(
+    paths: Sequence[str], layout: Layout, folder: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[int, str] | None]:
+    """Identity, camera, time and names of identities that file names hold.
+
+    Identities keep the dataset's numbers. Only where 0 is a person, and so would be taken for a distractor, they are
+    numbered anew from 1 and the dataset's numbers become their names.
+    """
+    matches = [layout.pattern.fullmatch(stem(path)) for path in paths]
+    wrong = [path for path, match in zip(paths, matches, strict=True) if match is None]
+    if wrong:
+        raise ResightError(
+            f"{len(wrong)} of the {len(paths)} images in {folder} are not named as {layout.title} names them, "
+            f"{layout.rule}; the first is '{wrong[0]}'. Take them out, or read the folder with format=folder."
+        )
+    fields = [match.groupdict() for match in matches if match is not None]
+    texts = [field["identity"] for field in fields]
+    identity = np.array([int(text) for text in texts], dtype=np.int64)
+    names = None
+    if not layout.distractors and np.any(identity == 0):
+        people = identity != JUNK
+        codes, names = codes_of([text for text in texts if int(text) != JUNK])
+        identity[people] = codes
+    camera = np.array([int(field["camera"]) for field in fields], dtype=np.int64)
+    has_frame = "frame" in layout.pattern.groupindex
+    time = np.array([float(field["frame"]) for field in fields]) if has_frame else None
+    return identity, camera, time, names
+
+
+def layout_of_names(paths: Sequence[str], *, by_name_only: bool) -> str | None:
+    """The first dataset whose rule at least half of the file names follow."""
+    for name, layout in LAYOUTS.items():
+        if by_name_only and not layout.by_name:
+            continue
+        if 2 * sum(layout.pattern.fullmatch(stem(path)) is not None for path in paths) >= max(len(paths), 1):
+            return name
+    return None
+
+
+def layout_of_tree(path: Path) -> str | None:
+    """The dataset whose official folders or lists are here, or ``None``.
+
+    Raises:
+        ResightError: the folders are those of a dataset, but the files in them follow no dataset's rule.
+    """
+    if any((path / name).is_file() for name in _MSMT17_LISTS):
+        return "msmt17"
+    folders = set(list_folders(path))
+    if folders & {"image_train", "image_query", "image_test"}:
+        return "veri776"
+    if here := sorted(folders & {"bounding_box_train", "bounding_box_test"}):
+        images = [image for folder in here for image in list_images(path / folder)]
+        name = layout_of_names(images, by_name_only=False) if images else "market1501"
+        if name is None:
+            raise ResightError(
+                f"{path} has the folders of Market-1501, but its file names, such as '{images[0]}', follow the rule "
+                "of no dataset that is known here: list the crops in a CSV file instead."
+            )
+        return name
+    if folders >= set(_PLAIN):
+        images = list_images(path / "train")
+        if images and layout_of_names(images, by_name_only=False) == "personx":
+            return "personx"
+    return None
+
+
+def tree_inside(path: Path) -> list[str]:
+    """Folders directly in a folder that hold a dataset's official folders or lists."""
+    telling = {"bounding_box_train", "bounding_box_test", "image_train", "image_test"}
+    return [
+        folder
+        for folder in list_folders(path)
+        if telling & set(list_folders(path / folder)) or (path / folder / "list_train.txt").is_file()
+    ]
+
+
+def missing_folder(path: Path, missing: Sequence[str], title: str, tree: Mapping[str, str]) -> str:
+    """The sentence for a tree that lacks folders."""
+    if not tree:
+        return f"{path} does not hold the images of {title} themselves."
+    return (
+        f"{path} has no folder {_quoted(missing)}; {title} keeps its crops in {_quoted(list(tree))}: "
+        "give the folder that holds these, or one folder of images alone."
+    )
+
+
+def refuse_tree_inside(path: Path) -> None:
+    """Raise the sentence for a folder whose datasets lie one level deeper."""
+    if inside := tree_inside(path):
+        raise ResightError(f"{path} is not a dataset itself." + _go_inside(path, inside))
+
+
+def _go_inside(path: Path, inside: Sequence[str]) -> str:
+    if len(inside) == 1:
+        return f" A dataset lies one level deeper: read {path / inside[0]}."
+    return f" There are datasets one level deeper, {_quoted(inside)}: read one of them, as {path / inside[0]}."
+
+
+def _listed(file: Path) -> list[tuple[str, int]]:
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        image, _, person = line.strip().rpartition(" ")
+        if not image or not person.isdecimal():
+            raise ResightError(
+                f"Line {number} of {file} is '{line.strip()}': a line of MSMT17's lists is an image and its "
+                "identity, as '0000/0000_000_01_0303morning_0008_0.jpg 0'."
+            )
+        rows.append((image.strip(), int(person)))
+    return rows
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

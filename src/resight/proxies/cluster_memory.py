@@ -1,0 +1,100 @@
+"""One proxy a cluster: the memory of Cluster Contrast."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+UpdateRule = Literal["each", "hard", "mean"]
+
+
+def cluster_means(features: Tensor, labels: Tensor, clusters: int) -> Tensor:
+    """``(C, D)`` mean of the features of each cluster, not normalised; label −1 is left out."""
+    inside = labels >= 0
+    features, labels = features[inside], labels[inside]
+    sums = features.new_zeros(clusters, features.shape[1]).index_add_(0, labels, features)
+    return sums / torch.bincount(labels, minlength=clusters).clamp(min=1).unsqueeze(1)
+
+
+def rank_within_cluster(labels: Tensor) -> Tensor:
+    """For each crop of a batch, how many crops of its cluster stand before it: ``(B,)``."""
+    order = torch.argsort(labels, stable=True)
+    position = torch.arange(len(labels), device=labels.device)
+    ordered = labels[order]
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    first = torch.cummax(torch.where(starts, position, 0), dim=0).values
+    return torch.empty_like(position).scatter_(0, order, position - first)
+
+
+class ClusterMemory(nn.Module):
+    """Memory M ∈ R^{C×D} of L2-normalised cluster proxies (Dai et al. 2021, section 3.2).
+
+    Args:
+        momentum: Share m of the old proxy that stays: M_y ← normalise(m·M_y + (1−m)·f).
+        update: ``each``: every crop of the batch in turn; ``hard``: only the crop least similar to its proxy;
+            ``mean``: the mean of the cluster's crops in the batch.
+    """
+
+    centroids: Tensor
+
+    def __init__(self, momentum: float = 0.1, update: UpdateRule = "each") -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.rule = update
+        self.register_buffer("centroids", torch.empty(0, 0))
+
+    def __len__(self) -> int:
+        return len(self.centroids)
+
+    @torch.no_grad()
+    def reset(self, features: Tensor, labels: Tensor) -> None:
+        """Starts an epoch: each proxy is the normalised mean feature of its cluster.
+
+        Args:
+            features: ``(N, D)`` of all crops.
+            labels: ``(N,)`` int64 in −1…C−1.
+        """
+        self.centroids = F.normalize(cluster_means(features.float(), labels, int(labels.max()) + 1))
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Moves the proxies of a batch's clusters.
+
+        Order matters within a cluster and not across clusters, so ``each`` goes through a cluster's first crops
+        at once, then through the second ones, and so on.
+
+        Args:
+            features: ``(B, D)`` L2-normalised.
+            labels: ``(B,)`` int64.
+        """
+        features = features.detach().to(self.centroids.dtype)
+        if self.rule == "each":
+            rank = rank_within_cluster(labels)
+            for turn in range(int(rank.max()) + 1):
+                now = rank == turn
+                self._move(labels[now], features[now])
+            return
+        clusters, index = labels.unique(return_inverse=True)
+        if self.rule == "mean":
+            self._move(clusters, cluster_means(features, index, len(clusters)))
+            return
+        similarity = (features * self.centroids[labels]).sum(1)
+        least = similarity.new_full((len(clusters),), torch.inf).scatter_reduce(0, index, similarity, "amin")
+        position = torch.arange(len(labels), device=labels.device)
+        candidates = torch.where(similarity == least[index], position, len(labels))
+        first = candidates.new_full((len(clusters),), len(labels)).scatter_reduce(0, index, candidates, "amin")
+        self._move(clusters, features[first])
+
+    def _move(self, clusters: Tensor, targets: Tensor) -> None:
+        moved = self.momentum * self.centroids[clusters] + (1 - self.momentum) * targets
+        self.centroids[clusters] = F.normalize(moved)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        saved = state_dict.get(prefix + "centroids")
+        if saved is not None:  # the number of clusters is that of the saved epoch
+            self.centroids = torch.empty_like(saved, device=self.centroids.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)

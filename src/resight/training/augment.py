@@ -1,0 +1,77 @@
+"""Batched augmentation, on the device of the images.
+
+The random numbers come from a CPU generator that the caller seeds, so that a resumed run and a run on another
+device see the same crops.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+
+class AugmentationConfig(BaseModel):
+    """Flip, shift and erase, as Luo et al. 2019 ("Bag of Tricks") and their followers do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
+    pad: int = Field(10, ge=0, description="pixels of black padding before a random crop of the old size")
+    erase: float = Field(0.5, ge=0, le=1, description="probability of erasing a rectangle (Zhong et al. 2020)")
+    erase_area: tuple[float, float] = Field((0.02, 0.4), description="least and largest share of the image erased")
+    erase_aspect: tuple[float, float] = Field((0.3, 3.3), description="least and largest height / width of it")
+
+
+def flip_and_crop(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """Mirrors and shifts each image: uint8 ``(B, 3, H, W)`` in and out, in channels-last order."""
+    batch, _, height, width = images.shape
+    flip = torch.rand(batch, generator=generator) < config.flip
+    top = torch.randint(0, 2 * config.pad + 1, (batch, 1), generator=generator)
+    left = torch.randint(0, 2 * config.pad + 1, (batch, 1), generator=generator)
+    rows = top + torch.arange(height)
+    columns = torch.arange(width).expand(batch, -1)
+    columns = left + torch.where(flip[:, None], width - 1 - columns, columns)
+    padded = F.pad(images, (config.pad,) * 4).permute(0, 2, 3, 1)
+    at = [index.to(images.device) for index in (torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None])]
+    return padded[at[0], at[1], at[2]].permute(0, 3, 1, 2)
+
+
+def random_erasing(
+    images: Tensor, config: AugmentationConfig, generator: torch.Generator, attempts: int = 10
+) -> Tensor:
+    """Sets a random rectangle of some images to 0 (the mean, after normalising), Zhong et al. 2020, Algorithm 1.
+
+    Args:
+        images: Normalised ``(B, 3, H, W)``.
+        config: Probability, area and aspect.
+        generator: Source of randomness, on the CPU.
+        attempts: Rectangles drawn per image; the first that fits is used, and an image that none fits is left.
+    """
+    batch, _, height, width = images.shape
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(batch, attempts, generator=generator)
+
+    area = uniform(*config.erase_area) * height * width
+    aspect = uniform(*config.erase_aspect)
+    tall, wide = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (tall < height) & (wide < width)
+    first = fits.int().argmax(1, keepdim=True)
+    chosen = fits.any(1) & (torch.rand(batch, generator=generator) < config.erase)
+    tall, wide = tall.gather(1, first), wide.gather(1, first)
+    top = (torch.rand(batch, 1, generator=generator) * (height - tall + 1)).floor()
+    left = (torch.rand(batch, 1, generator=generator) * (width - wide + 1)).floor()
+    y, x = torch.arange(height), torch.arange(width)
+    rows = (y >= top) & (y < top + tall) & chosen[:, None]
+    columns = (x >= left) & (x < left + wide)
+    mask = (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
+    return images.masked_fill(mask, 0.0)
+
+
+def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
+    """A seed for one epoch of one stream of random numbers, far from those of its neighbours."""
+    return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729 + 12_345) % math.floor(2**31 - 1)

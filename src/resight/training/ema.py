@@ -1,0 +1,35 @@
+"""An exponential moving average of a module's weights, BN statistics included."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Keeps θ_m ← α·θ_m + (1−α)·θ over parameters and floating-point buffers.
+
+    During the first steps α is held down to (1+t)/(10+t), so that the average is not weighed down by where it began.
+
+    Args:
+        module: The module to follow; the average starts as its copy.
+        decay: α.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Moves the average one step towards ``module``."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        own, other = self.module.state_dict(), module.state_dict()
+        floats = [name for name, value in own.items() if value.is_floating_point()]
+        torch._foreach_lerp_([own[name] for name in floats], [other[name] for name in floats], 1 - decay)
+        for name in own.keys() - set(floats):
+            own[name].copy_(other[name])

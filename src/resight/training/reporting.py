@@ -1,0 +1,97 @@
+"""How a run tells what it is doing: bars for a person, lines for a log, or nothing."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+
+class Reporter:
+    """Says nothing; the other reporters say the same things in their own ways."""
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """``done`` of ``total`` parts of a piece of work."""
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """An epoch's metrics."""
+
+    def say(self, text: str) -> None:
+        """A sentence."""
+
+
+def describe_epoch(record: dict[str, Any], epochs: int) -> str:
+    """One line of an epoch's metrics."""
+    parts = [
+        f"epoch {record['epoch']}/{epochs}",
+        f"loss {record['loss']:.3f}",
+        f"{record['clusters']} clusters",
+        f"{record['outliers']} outliers",
+    ]
+    if "ari" in record:
+        parts.append(f"ARI {record['ari']:.3f}")
+    if "test_mAP" in record:
+        parts.append(f"mAP {100 * record['test_mAP']:.1f} rank-1 {100 * record['test_rank1']:.1f}")
+    return "  ".join(parts)
+
+
+class LogReporter(Reporter):
+    """Plain lines, one an epoch: for logs and pipes."""
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        self.say(describe_epoch(record, epochs))
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class BarReporter(Reporter):
+    """Progress bars with the time left, for a terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as TimeLeft
+
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeLeft(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> BarReporter:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total)
+        self._bars.update(self._tasks[what], completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(what))
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        self.progress("epochs", record["epoch"], epochs)
+        self.say(describe_epoch(record, epochs))
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(text, highlight=False, markup=False)

@@ -1,0 +1,146 @@
+"""The run folder: everything a run leaves behind, written so that a kill at any moment loses at most one epoch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from resight.crops import CropTable
+from resight.errors import ResightError
+from resight.training.config import TrainConfig
+
+
+def write_aside(file: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file under another name, flushes it to disk and renames it: readers see the old or the new, whole."""
+    aside = file.with_name(f".{file.name}.part")
+    write(aside)
+    with aside.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(aside, file)
+
+
+def table_fingerprint(table: CropTable, digest: str) -> str:
+    """Hash of a table's columns and of its files' contents (``digest``)."""
+    hasher = blake2b(digest.encode(), digest_size=16)
+    hasher.update("\n".join(table.paths).encode())
+    for name in ("camera", "time", "track"):
+        column = getattr(table, name)
+        hasher.update(name.encode() + (b"-" if column is None else np.ascontiguousarray(column).tobytes()))
+    return hasher.hexdigest()
+
+
+class RunFolder:
+    """Names and files of a run.
+
+    ======================  ====================================================================
+    ``config.yaml``         resolved settings, with the method's name
+    ``data.json``           where the crops came from, their fingerprint, unreadable crops
+    ``metrics.jsonl``       one line an epoch; the same for the same seed, whatever the machine's speed
+    ``timings.jsonl``       seconds of each epoch's stages
+    ``labels/0001.npz``     pseudo-labels of each epoch
+    ``model.safetensors``   weights of the encoder to use (the average, if one is kept)
+    ``checkpoint.pt``       full training state after the last whole epoch
+    ``evaluation.json``     figures on the test split, where there is one
+    ======================  ====================================================================
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.data_file = self.path / "data.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.timings_file = self.path / "timings.jsonl"
+        self.weights_file = self.path / "model.safetensors"
+        self.checkpoint_file = self.path / "checkpoint.pt"
+        self.evaluation_file = self.path / "evaluation.json"
+
+    @classmethod
+    def existing(cls, path: str | Path) -> RunFolder:
+        """A folder that holds a run.
+
+        Raises:
+            ResightError: it does not.
+        """
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise ResightError(f"{path} is not a run folder: it has no config.yaml. 'resight train' makes one.")
+        return run
+
+    def read_config(self) -> TrainConfig:
+        """The settings the run was started with."""
+        try:
+            return TrainConfig.model_validate(yaml.safe_load(self.config_file.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, ValueError, KeyError) as error:
+            raise ResightError(f"{self.config_file} does not hold the settings of a run: {error}") from error
+
+    def start(self, config: TrainConfig, data: dict[str, Any]) -> None:
+        """Makes the folder and writes what is known before training."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_aside(self.data_file, lambda file: file.write_text(json.dumps(data, indent=1), encoding="utf-8"))
+        write_aside(self.config_file, lambda file: file.write_text(text, encoding="utf-8"))
+
+    def read_data(self) -> dict[str, Any]:
+        """What :meth:`start` wrote of the data."""
+        data: dict[str, Any] = json.loads(self.data_file.read_text(encoding="utf-8"))
+        return data
+
+    def append(self, file: Path, record: dict[str, Any]) -> None:
+        """Adds a JSON line."""
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All epochs' metrics."""
+        if not self.metrics_file.is_file():
+            return []
+        return [json.loads(line) for line in self.metrics_file.read_text(encoding="utf-8").splitlines()]
+
+    def save_labels(self, epoch: int, labels: np.ndarray) -> None:
+        """Keeps an epoch's pseudo-labels."""
+        folder = self.path / "labels"
+        folder.mkdir(exist_ok=True)
+
+        def write(file: Path) -> None:
+            with file.open("wb") as stream:
+                np.savez_compressed(stream, labels=labels.astype(np.int32))
+
+        write_aside(folder / f"{epoch:04d}.npz", write)
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Commits an epoch: metrics after this point are dropped by a resume."""
+        state["lines"] = {
+            file.name: file.stat().st_size if file.exists() else 0 for file in (self.metrics_file, self.timings_file)
+        }
+        write_aside(self.checkpoint_file, lambda file: torch.save(state, file))
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last committed state, with the metrics cut back to it; ``None`` if no epoch was finished.
+
+        Raises:
+            ResightError: the checkpoint is damaged.
+        """
+        if not self.checkpoint_file.exists():
+            for file in (self.metrics_file, self.timings_file):
+                file.unlink(missing_ok=True)
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ResightError(
+                f"The checkpoint {self.checkpoint_file} is damaged ({error}): train again in another folder."
+            ) from error
+        for file in (self.metrics_file, self.timings_file):
+            if file.exists():
+                os.truncate(file, state["lines"][file.name])
+        return state

@@ -1,0 +1,64 @@
+"""Which crops make a batch: P clusters, K crops of each (Hermans et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SamplingConfig(BaseModel):
+    """The shape of a batch and the length of an epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clusters: int = Field(16, ge=1, description="P: clusters in a batch")
+    crops: int = Field(8, ge=1, description="K: crops of each")
+    iterations: int = Field(80, ge=1, description="batches in an epoch")
+    prefer_other_cameras: bool = Field(False, description="a crop's companions come from other cameras first")
+
+
+def pk_batches(
+    labels: np.ndarray, config: SamplingConfig, rng: np.random.Generator, camera: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """Yields the rows of each batch of an epoch.
+
+    Clusters are visited in rounds of random order, so that each is seen as often as any other. A cluster of fewer
+    than K crops gives each of them at least once. Where there are fewer than P clusters a batch holds all of them.
+
+    Args:
+        labels: ``(N,)`` pseudo-labels; −1 is an outlier and never drawn.
+        config: P, K, number of batches.
+        rng: Source of randomness.
+        camera: ``(N,)`` cameras; used only with ``prefer_other_cameras``: an anchor is drawn, then its K−1
+            companions, first from other cameras than the anchor's, then from its own.
+
+    Yields:
+        int64 rows, K after K of one cluster.
+    """
+    rows = np.flatnonzero(labels >= 0)
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    members = np.split(rows, np.flatnonzero(np.diff(labels[rows])) + 1)
+    width = min(config.clusters, len(members))
+    queue = np.empty(0, dtype=np.int64)
+    for _ in range(config.iterations):
+        if len(queue) < width:
+            fresh = rng.permutation(len(members))
+            # A cluster still waiting goes first and is not drawn twice into one batch.
+            queue = np.concatenate([queue, fresh[~np.isin(fresh, queue)], fresh[np.isin(fresh, queue)]])
+        batch, queue = queue[:width], queue[width:]
+        yield np.concatenate([_crops_of(members[cluster], config, rng, camera) for cluster in batch])
+
+
+def _crops_of(
+    members: np.ndarray, config: SamplingConfig, rng: np.random.Generator, camera: np.ndarray | None
+) -> np.ndarray:
+    order = rng.permutation(members)
+    if config.prefer_other_cameras and camera is not None:
+        same = camera[order[1:]] == camera[order[0]]
+        order = np.concatenate([order[:1], order[1:][~same], order[1:][same]])
+    short = config.crops - len(order)
+    if short > 0:
+        order = np.concatenate([order, rng.choice(members, short, replace=True)])
+    return order[: config.crops]

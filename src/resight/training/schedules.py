@@ -1,0 +1,67 @@
+"""Optimisers and how the learning rate moves."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+
+class OptimizerConfig(BaseModel):
+    """Optimiser and schedule; rates move by the epoch, and smoothly within one where the schedule is smooth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["adam", "sgd"] = "adam"
+    lr: float = Field(3.5e-4, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    decay_norms: bool = Field(True, description="weight decay on norms and biases as well, as the peers do")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    schedule: Literal["constant", "step", "cosine", "exponential"] = "step"
+    step_epochs: int = Field(20, ge=1, description="epochs between steps of schedule=step")
+    step_factor: float = Field(0.1, gt=0, le=1)
+    decay_from: float = Field(0.0, ge=0, description="epoch at which cosine or exponential decay begins")
+    final_factor: float = Field(1e-3, ge=0, le=1, description="share of lr left at the last epoch of such a decay")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear growth from a tenth of lr")
+
+
+def learning_rate_factor(config: OptimizerConfig, epoch: float, epochs: int) -> float:
+    """Share of the full rate at a point of the run.
+
+    Args:
+        config: The schedule.
+        epoch: Epochs done, counted from 0, fractions within an epoch.
+        epochs: Length of the run.
+    """
+    factor = 1.0
+    if config.schedule == "step":
+        factor = config.step_factor ** (math.floor(epoch) // config.step_epochs)
+    elif config.schedule in ("cosine", "exponential"):
+        along = (epoch - config.decay_from) / max(epochs - config.decay_from, 1e-9)
+        along = min(max(along, 0.0), 1.0)
+        if config.schedule == "cosine":
+            factor = config.final_factor + (1 - config.final_factor) * (1 + math.cos(math.pi * along)) / 2
+        else:
+            factor = config.final_factor**along
+    if epoch < config.warmup_epochs:
+        factor *= 0.1 + 0.9 * epoch / config.warmup_epochs
+    return factor
+
+
+def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of a module's trainable parameters."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {
+            "params": [p for p in parameters if p.ndim <= 1],
+            "weight_decay": config.weight_decay if config.decay_norms else 0.0,
+        },
+    ]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
+    return torch.optim.Adam(groups, lr=config.lr)
