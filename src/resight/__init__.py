@@ -1,0 +1,54 @@
+"""Resight: learn to recognise the same person across cameras, without one label.
+
+>>> import resight
+>>> table = resight.read_crops("market1501-train", train_identities=500)   # doctest: +SKIP
+>>> model = resight.train("cluster_contrast", table, out="runs/first")     # doctest: +SKIP
+>>> model = resight.load("runs/first")                                     # doctest: +SKIP
+>>> embeddings = model.embed(["a.jpg", "b.jpg"])                           # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: Public names and where they live; loaded on first use, so that ``import resight`` is quick.
+_PLACES = {
+    "CropTable": "resight.crops",
+    "Model": "resight.model",
+    "ResightError": "resight.errors",
+    "evaluate": "resight.model",
+    "identity_split": "resight.crops",
+    "load": "resight.model",
+    "read_crops": "resight.crops",
+    "train": "resight.model",
+}
+
+if TYPE_CHECKING:
+    from resight.crops import CropTable, identity_split, read_crops
+    from resight.errors import ResightError
+    from resight.model import Model, evaluate, load, train
+
+__all__ = [
+    "CropTable",
+    "Model",
+    "ResightError",
+    "__version__",
+    "evaluate",
+    "identity_split",
+    "load",
+    "read_crops",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'resight' has no attribute '{name}'")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

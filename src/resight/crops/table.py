@@ -73,8 +73,7 @@ class CropTable:
             unknown = sorted(set(np.unique(self.split).tolist()) - set(SPLITS))
             if unknown:
                 raise ResightError(
-                    f"Column 'split' of the crop table holds {', '.join(map(repr, unknown))}: "
-                    f"use {', '.join(SPLITS)}."
+                    f"Column 'split' of the crop table holds {', '.join(map(repr, unknown))}: use {', '.join(SPLITS)}."
                 )
 
     def __len__(self) -> int:

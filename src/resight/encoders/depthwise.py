@@ -94,4 +94,4 @@ class DepthwiseConv2d(nn.Conv2d):
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
             images, weight = images.to(dtype), weight.to(dtype)
-        return _DepthwiseConvolution.apply(images, weight, stride, before, after)  # type: ignore[no-any-return]
+        return _DepthwiseConvolution.apply(images, weight, stride, before, after)

@@ -42,6 +42,7 @@ class EncoderConfig(BaseModel):
     pooling: Literal["avg", "max", "gem"] = "gem"
     embedding_dim: int | None = Field(None, ge=1, description="size of a linear layer after pooling; none if null")
     neck: bool = Field(True, description="batch norm before normalising (BN neck, bias frozen at 0)")
+    freeze_norms: bool = Field(False, description="keep the backbone's batch-norm statistics as they were loaded")
 
 
 @dataclass
@@ -97,7 +98,16 @@ class Encoder(nn.Module):
         # ImageNet's channel statistics: what every pretrained backbone here was trained with.
         for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Training or evaluation mode; with ``freeze_norms`` the backbone's batch norms stay in evaluation mode."""
+        super().train(mode)
+        if self.config.freeze_norms:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def preprocess(self, images: Tensor) -> Tensor:
         """Normalised float images of uint8 RGB images ``(B, 3, H, W)``."""

@@ -5,6 +5,8 @@ State-dict names are torchvision's (and IBN-Net's for the instance-batch norms),
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,12 +17,12 @@ class InstanceBatchNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
+        self.split = channels // 2, channels - channels // 2
+        self.IN = nn.InstanceNorm2d(self.split[0], affine=True)
+        self.BN = nn.BatchNorm2d(self.split[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        first, rest = x.split([self.half, x.shape[1] - self.half], dim=1)
+        first, rest = x.split(self.split, dim=1)
         return torch.cat([self.IN(first.contiguous()), self.BN(rest.contiguous())], dim=1)
 
 
@@ -114,5 +116,5 @@ class ResNet(nn.Module):
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, 3, 2, 1)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+            x = cast(nn.Module, stage)(x)
         return x

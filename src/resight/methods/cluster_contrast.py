@@ -51,9 +51,7 @@ class ClusterContrast(Method):
     def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
         options, proxies = self.options, self.camera_proxies
         terms = {
-            "contrast": cluster_contrast(
-                features.embedding, self.memory.centroids, batch.labels, options.temperature
-            )
+            "contrast": cluster_contrast(features.embedding, self.memory.centroids, batch.labels, options.temperature)
         }
         if options.camera_weight and batch.camera is not None:
             terms["camera"] = options.camera_weight * camera_contrast(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 from resight.clustering.config import ClusteringConfig
 from resight.encoders import EncoderConfig
@@ -48,6 +49,7 @@ class TrainConfig(BaseModel):
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EMAConfig = EMAConfig()
+    embed_flip: bool = Field(False, description="add each mirror image's embedding, for labels and evaluation")
     embed_batch: int = Field(256, ge=1, description="crops embedded at once")
     max_unreadable: float = Field(0.01, ge=0, le=1, description="share of unreadable crops that is put up with")
     evaluate_every: int = Field(0, ge=0, description="epochs between evaluations; 0: only after the last")
@@ -68,19 +70,29 @@ def _submodel(annotation: Any) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-@cache
-def setting_names(method: str) -> tuple[str, ...]:
-    """All dotted names of settings that a method's run has."""
+def _fields(method: str) -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting of a method's run by dotted name, groups opened."""
 
-    def walk(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    def walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
         for name, field in model.model_fields.items():
             inner = METHODS[method].Options if prefix + name == "method" else _submodel(field.annotation)
             if inner is None:
-                yield prefix + name
+                yield prefix + name, field
             else:
                 yield from walk(inner, f"{prefix}{name}.")
 
-    return tuple(walk(TrainConfig, ""))
+    return walk(TrainConfig, "")
+
+
+@cache
+def setting_names(method: str) -> tuple[str, ...]:
+    """All dotted names of settings that a method's run has."""
+    return tuple(name for name, _ in _fields(method))
+
+
+def describe_settings(method: str) -> list[tuple[str, str, str]]:
+    """Name, default and meaning of every setting of a method's run."""
+    return [(name, str(field.default), field.description or "") for name, field in _fields(method)]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

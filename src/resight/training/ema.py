@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+_Module = TypeVar("_Module", bound=nn.Module)
 
-class WeightAverage:
+
+class WeightAverage(Generic[_Module]):
     """Keeps θ_m ← α·θ_m + (1−α)·θ over parameters and floating-point buffers.
 
     During the first steps α is held down to (1+t)/(10+t), so that the average is not weighed down by where it began.
@@ -18,8 +21,9 @@ class WeightAverage:
         decay: α.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+    def __init__(self, module: _Module, decay: float) -> None:
+        self.module: _Module = copy.deepcopy(module)
+        self.module.requires_grad_(False).eval()
         self.decay = decay
         self.steps = 0
 

@@ -127,6 +127,7 @@ def fit(
                 average.module if average is not None and config.ema.labels else encoder,
                 pixels.images,
                 batch=config.embed_batch,
+                flip=config.embed_flip,
                 autocast=accelerator.autocast,
                 progress=lambda done, total: reporter.progress("embedding", done, total),
             )
@@ -147,9 +148,7 @@ def fit(
             if pixels.table.identity is not None and pixels.table.is_person.any():
                 record |= clustering_quality(labels, pixels.table.identity)
             last = epoch + 1 == config.epochs
-            if evaluate is not None and (
-                last or (config.evaluate_every and (epoch + 1) % config.evaluate_every == 0)
-            ):
+            if evaluate is not None and (last or (config.evaluate_every and (epoch + 1) % config.evaluate_every == 0)):
                 record |= {f"test_{name}": value for name, value in evaluate(best_encoder).items()}
         run.save_labels(epoch + 1, labels)
         run.append(run.metrics_file, record)
@@ -177,7 +176,7 @@ def _train_epoch(
     epoch: int,
     method: Method,
     encoder: Encoder,
-    average: WeightAverage | None,
+    average: WeightAverage[Encoder] | None,
     optimizer: torch.optim.Optimizer,
     pixels: PixelCache,
     features: np.ndarray,

@@ -1,0 +1,400 @@
+"""The commands: thin words over :mod:`resight.model` and the rooms below it."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resight import __version__
+
+if TYPE_CHECKING:
+    from resight.crops import CropTable
+
+app = typer.Typer(
+    name="resight",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Learn to recognise the same person across cameras, without one label.\n\n"
+    "Start with **resight check PATH**, then **resight train cluster_contrast --data PATH**.",
+)
+
+
+class APConvention(str, Enum):
+    """How average precision is computed."""
+
+    standard = "standard"
+    trapezoidal = "trapezoidal"
+
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="Folder of crops or of a dataset, or a CSV or Parquet table.", show_default=False)
+]
+FormatOption = Annotated[
+    str,
+    typer.Option(help="auto, market1501, dukemtmc, msmt17, veri776, cuhk03-np, personx, ward, folder, csv or parquet."),
+]
+SplitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--train-identities",
+        min=1,
+        help="Divide labelled crops: the first N identities train (labels unseen), the others test.",
+        show_default=False,
+    ),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that 'resight train' made.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder for decoded crops; 'pixels' beside the run if not given.", show_default=False),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars: plain lines, for logs.")]
+FlipOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip/--no-flip", help="Add each mirror image's embedding.  [default: as in training]", show_default=False
+    ),
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"resight {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    return None
+
+
+def _read(data: Path, format: str, train_identities: int | None) -> CropTable:
+    from resight.crops import read_crops
+
+    return read_crops(data, format, train_identities=train_identities)
+
+
+def _reporter(quiet: bool) -> Any:
+    import sys
+
+    from resight.training.reporting import BarReporter, LogReporter
+
+    return LogReporter() if quiet or not sys.stderr.isatty() else BarReporter()
+
+
+@app.command()
+def train(
+    method: Annotated[str, typer.Argument(help="The method; 'resight methods' lists them.", show_default=False)],
+    data: DataOption,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings that differ from the recipe's.", show_default=False),
+    ] = None,
+    format: FormatOption = "auto",
+    train_identities: SplitOption = None,
+    recipe: Annotated[
+        str, typer.Option(help="A recipe's name ('resight recipes' lists them) or a YAML file.")
+    ] = "default",
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/METHOD-1, -2, … if not given.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")] = False,
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a model on unlabelled crops.
+
+    Identities in the data are never used for training: where there are labelled query and gallery crops, the model is
+    scored on them at the end.
+
+    Example: **resight train cluster_contrast --data cameras/ --out runs/first epochs=20**
+    """
+    from resight.errors import ResightError
+    from resight.model import can_be_scored
+    from resight.model import train as train_model
+
+    if resume and out is None:
+        raise ResightError("--resume needs --out RUN, the run folder to go on with.")
+    table = _read(data, format, train_identities)
+    out = out or _fresh_folder(method)
+    with _reporter(quiet) as reporter:
+        model = train_model(
+            method, table, out, recipe=recipe, settings=settings or [], resume=resume, cache=cache, reporter=reporter
+        )
+    run = model.run
+    assert run is not None
+    if can_be_scored(table):
+        _print_scores(json.loads(run.evaluation_file.read_text(encoding="utf-8")))
+    elif table.identity is None:
+        print("The crops have no identities, so there are no labels to score against.")
+    else:
+        print("No identities were held out (--train-identities N does so), so there is nothing to score against.")
+    print(f"The model and its metrics are in {run.path}.")
+    print(f"Next: resight cluster {run.path} --data {data} --to identities.csv")
+
+
+def _fresh_folder(method: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"{method}-{number}").exists():
+        number += 1
+    return folder
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    data: DataOption,
+    format: FormatOption = "auto",
+    train_identities: SplitOption = None,
+    ap: Annotated[
+        APConvention,
+        typer.Option("--ap", help="Average precision: 'standard', or 'trapezoidal' as Market-1501's MATLAB code."),
+    ] = APConvention.standard,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by k-reciprocal neighbours.")] = False,
+    k1: Annotated[int, typer.Option(help="Neighbours in re-ranking.")] = 20,
+    k2: Annotated[int, typer.Option(help="Neighbours averaged in re-ranking.")] = 6,
+    lam: Annotated[float, typer.Option("--lambda", help="Weight of the original distance in re-ranking.")] = 0.3,
+    clustering: Annotated[
+        bool, typer.Option("--clustering", help="Also cluster the test crops and compare with their identities.")
+    ] = False,
+    flip: FlipOption = None,
+    cache: CacheOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a trained model on labelled query and gallery crops.
+
+    Example: **resight evaluate runs/first --data Market-1501-v15.09.15 --rerank**
+    """
+    from resight.evaluation import RerankOptions
+    from resight.model import evaluate as evaluate_model
+    from resight.model import load
+
+    model = load(run)
+    table = _read(data, format, train_identities)
+    with _reporter(quiet) as reporter:
+        scores = evaluate_model(
+            model,
+            table,
+            ap=ap.value,
+            rerank=RerankOptions(k1=k1, k2=k2, lam=lam) if rerank else None,
+            flip=flip,
+            clustering=clustering,
+            cache=cache,
+            progress=reporter.progress,
+        )
+    assert model.run is not None
+    scores |= {
+        "epoch": len(model.run.read_metrics()),
+        "camera_use_in_training": model.run.read_data()["camera_use"],
+    }
+    if as_json:
+        print(json.dumps(scores))
+    else:
+        _print_scores(scores)
+
+
+def _print_scores(scores: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title="Retrieval, last epoch" if scores.get("epoch") else "Retrieval", title_justify="left")
+    names = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
+    for name in names.values():
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{100 * scores[key]:.1f}" for key in names))
+    console.print(table)
+    cameras = scores.get("camera_use_in_training") or []
+    lines = [
+        f"epoch {scores['epoch']}" if scores.get("epoch") else "",
+        f"{scores['scored_queries']} queries scored, {scores['skipped_queries']} without a right answer skipped",
+        f"{scores['gallery_size']} gallery crops"
+        + (f", {scores['gallery_junk']} of them junk" if scores["gallery_junk"] else ""),
+        f"AP {scores['ap']}",
+        f"re-ranked {scores['rerank']}" if scores.get("rerank") else "",
+        "mirror images added" if scores.get("flip") else "",
+        f"{scores['unreadable']} unreadable crops left out" if scores.get("unreadable") else "",
+        "camera labels in training: " + (", ".join(cameras) if cameras else "none"),
+    ]
+    console.print("; ".join(line for line in lines if line) + ".", highlight=False)
+    if best := scores.get("best_epoch"):
+        console.print(
+            f"Best epoch by these same figures, {best['epoch']} (not to be quoted as the result): "
+            f"mAP {100 * best['mAP']:.1f}, rank-1 {100 * best['rank1']:.1f}.",
+            highlight=False,
+        )
+    if quality := scores.get("clustering"):
+        table = Table(title="Clusters of the test crops", title_justify="left")
+        for column in ("crops", "ARI", "AMI", "Fowlkes–Mallows", "V-measure", "homogeneity", "completeness"):
+            table.add_column(column, justify="right")
+        keys = ("ari", "ami", "fowlkes_mallows", "v_measure", "homogeneity", "completeness")
+        table.add_row("clustered", *(f"{quality[key]:.3f}" for key in keys))
+        table.add_row("all, outliers alone", *(f"{quality['all_' + key]:.3f}" for key in keys))
+        console.print(table)
+        console.print(f"{quality['clusters']} clusters, {quality['outliers']} outliers.", highlight=False)
+
+
+@app.command()
+def embed(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[Path, typer.Option("--to", help="File to write: .parquet or .npz.", show_default=False)],
+    format: FormatOption = "auto",
+    flip: FlipOption = None,
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the embedding of every crop to a file.
+
+    One row a crop: its path, what is known of it, and an L2-normalised float32 embedding.
+
+    Example: **resight embed runs/first --data cameras/ --to embeddings.parquet**
+    """
+    from resight.export import check_embedding_file, write_embeddings
+    from resight.model import load
+
+    check_embedding_file(to)
+    model = load(run)
+    table = _read(data, format, None)
+    with _reporter(quiet) as reporter:
+        pixels = model.open_cache(table, cache, progress=reporter.progress)
+        features = model.embed_cached(pixels, flip, reporter.progress)
+    write_embeddings(to, pixels.table, features)
+    _tell_unreadable(pixels.unreadable)
+    print(f"{len(features)} embeddings of {features.shape[1]} numbers are in {to}.")
+
+
+@app.command()
+def cluster(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[Path, typer.Option("--to", help="Table to write: .csv or .parquet.", show_default=False)],
+    format: FormatOption = "auto",
+    eps: Annotated[
+        float | None, typer.Option(help="Largest Jaccard distance of neighbours; the run's if not given.")
+    ] = None,
+    min_samples: Annotated[int | None, typer.Option(help="Neighbours of a core crop; the run's if not given.")] = None,
+    flip: FlipOption = None,
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Give every crop an identity found by clustering.
+
+    The column 'cluster' counts from 0; −1 is a crop that belongs to none.
+
+    Example: **resight cluster runs/first --data cameras/ --to identities.csv**
+    """
+    from resight.export import check_cluster_file, write_clusters
+    from resight.model import load
+
+    check_cluster_file(to)
+    model = load(run)
+    table = _read(data, format, None)
+    with _reporter(quiet) as reporter:
+        pixels = model.open_cache(table, cache, progress=reporter.progress)
+        features = model.embed_cached(pixels, flip, reporter.progress)
+        labels = model.cluster(features, pixels.table, eps=eps, min_samples=min_samples)
+    write_clusters(to, pixels.table, labels.labels)
+    _tell_unreadable(pixels.unreadable)
+    print(
+        f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none; "
+        f"the table is in {to}."
+    )
+
+
+def _tell_unreadable(unreadable: tuple[tuple[str, str], ...]) -> None:
+    for path, reason in unreadable:
+        print(f"left out: {path}: {reason}")
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="Folder of crops or of a dataset, or a CSV or Parquet table.")],
+    format: FormatOption = "auto",
+    train_identities: SplitOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Files named in each list.")] = 20,
+) -> None:
+    """Look at crops before training: counts, unreadable files, duplicates, odd shapes.
+
+    Exit status 1 if a file cannot be read.
+
+    Example: **resight check cameras/**
+    """
+    from rich.console import Console
+
+    from resight.crops import check_crops, render
+
+    report = check_crops(_read(path, format, train_identities))
+    render(report, Console(), limit=limit)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods.
+
+    Example: **resight methods**
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from resight.methods import METHODS
+
+    table = Table("method", "what it does")
+    for name, method in sorted(METHODS.items()):
+        table.add_row(name, method.summary)
+    Console().print(table)
+
+
+@app.command()
+def recipes(
+    method: Annotated[str | None, typer.Argument(help="Only this method's.", show_default=False)] = None,
+    show: Annotated[
+        str | None, typer.Option(help="Print one recipe, constants and sources.", show_default=False)
+    ] = None,
+    settings: Annotated[bool, typer.Option("--settings", help="List every setting with its default.")] = False,
+) -> None:
+    """List the recipes: a method's constants for a dataset, each with its source.
+
+    Example: **resight recipes cluster_contrast --show default**
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from resight.errors import ResightError
+    from resight.methods import METHODS
+    from resight.training.config import describe_settings, read_recipe
+    from resight.training.config import recipes as all_recipes
+
+    known = all_recipes()
+    if method is not None and method not in known:
+        raise ResightError(f"There is no method '{method}': choose one of {', '.join(known)}.")
+    chosen = {method: known[method]} if method else known
+    if show:
+        for name, files in chosen.items():
+            if show in files:
+                print(files[show].read_text(encoding="utf-8"), end="")
+                return
+            if method:
+                read_recipe(name, show)
+        raise ResightError(f"There is no recipe '{show}': 'resight recipes' lists them.")
+    if settings:
+        table = Table("setting", "default", "meaning")
+        for row in describe_settings(method or next(iter(METHODS))):
+            table.add_row(*row)
+    else:
+        table = Table("method", "recipe", "what it is")
+        for name, files in chosen.items():
+            for recipe in files:
+                table.add_row(name, recipe, str(read_recipe(name, recipe).get("description", "")))
+    Console().print(table)

@@ -1,0 +1,307 @@
+"""Training, loading and using a model from Python: what the command line calls, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resight.clustering import PseudoLabels, cluster_crops, clustering_quality
+from resight.crops import GALLERY, QUERY, UNLABELLED, CropTable, read_crops, read_image
+from resight.crops.cache import PixelCache, Progress, open_pixel_cache
+from resight.encoders import Encoder, embed_images, read_state
+from resight.errors import ResightError
+from resight.evaluation import RerankOptions, evaluate_splits
+from resight.training.config import TrainConfig, build_config
+from resight.training.loop import fit
+from resight.training.reporting import Reporter
+from resight.training.run import RunFolder, write_aside
+
+
+class Model:
+    """A trained encoder, ready for images.
+
+    Args:
+        encoder: The encoder.
+        config: The settings it was trained with.
+        run: The run folder it came from, if any.
+    """
+
+    def __init__(self, encoder: Encoder, config: TrainConfig, run: RunFolder | None = None) -> None:
+        self.encoder = encoder.eval()
+        self.config = config
+        self.run = run
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return self.encoder.dim
+
+    def embed(
+        self,
+        images: CropTable | np.ndarray | Sequence[str | Path | np.ndarray],
+        *,
+        cache: str | Path | None = None,
+        flip: bool | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Embeds crops.
+
+        Args:
+            images: A crop table, a list of image files, a list of uint8 RGB arrays ``(H, W, 3)`` of any sizes, or
+                one uint8 array ``(N, 3, H, W)`` of the model's size.
+            cache: With a crop table: where decoded crops are kept (``pixels`` beside the run if not given).
+            flip: Whether to add each mirror image's embedding; as in training if not given.
+            progress: Told of crops done.
+
+        Returns:
+            ``(N, D)`` float32, L2-normalised: the dot product of two rows is their cosine similarity.
+
+        Raises:
+            ResightError: an image cannot be read, or an array is not of these shapes.
+        """
+        if isinstance(images, CropTable):
+            return self.embed_cached(
+                self.open_cache(images, cache, progress=progress, max_unreadable=0.0), flip, progress
+            )
+        return self._embed_pixels(self._pixels(images), flip, progress)
+
+    def open_cache(
+        self,
+        table: CropTable,
+        cache: str | Path | None = None,
+        *,
+        max_unreadable: float | None = None,
+        progress: Progress | None = None,
+    ) -> PixelCache:
+        """The decoded crops of a table, at the model's size (see :func:`resight.crops.cache.open_pixel_cache`)."""
+        if cache is None:
+            cache = (self.run.path.parent if self.run else Path("runs")) / "pixels"
+        return open_pixel_cache(
+            table,
+            self.config.encoder.height,
+            self.config.encoder.width,
+            cache,
+            max_unreadable=self.config.max_unreadable if max_unreadable is None else max_unreadable,
+            progress=progress,
+        )
+
+    def embed_cached(
+        self, pixels: PixelCache, flip: bool | None = None, progress: Progress | None = None
+    ) -> np.ndarray:
+        """``(N, D)`` embeddings of decoded crops."""
+        return self._embed_pixels(pixels.images, flip, progress)
+
+    def _embed_pixels(self, pixels: np.ndarray, flip: bool | None, progress: Progress | None) -> np.ndarray:
+        return embed_images(
+            self.encoder,
+            pixels,
+            batch=self.config.embed_batch,
+            flip=self.config.embed_flip if flip is None else flip,
+            autocast=self._autocast,
+            progress=None if progress is None else partial(progress, "embedding"),
+        )
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        device = self.encoder.mean.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+
+    def _pixels(self, images: np.ndarray | Sequence[str | Path | np.ndarray]) -> np.ndarray:
+        height, width = self.config.encoder.height, self.config.encoder.width
+        if isinstance(images, np.ndarray) and images.ndim == 4:
+            if images.dtype != np.uint8 or images.shape[1:] != (3, height, width):
+                raise ResightError(
+                    f"An array of images for this model is uint8 of shape (N, 3, {height}, {width}), not "
+                    f"{images.dtype} of shape {images.shape}. Images of other sizes go in as a list of "
+                    "(H, W, 3) arrays."
+                )
+            return images
+        if isinstance(images, str | Path | np.ndarray):
+            raise ResightError("embed takes several images: put a single one into a list.")
+        return (
+            np.stack([_one_image(image, height, width) for image in images])
+            if len(images)
+            else np.empty((0, 3, height, width), np.uint8)
+        )
+
+    def cluster(self, features: np.ndarray, table: CropTable, **changes: Any) -> PseudoLabels:
+        """Identities for crops, by the run's own clustering.
+
+        Args:
+            features: ``(N, D)``.
+            table: The crops, for their cameras where the run centres on cameras.
+            **changes: Settings of the clustering to use instead of the run's: ``eps``, ``k1`` and so on.
+        """
+        settings = self.config.clustering.model_dump() | {k: v for k, v in changes.items() if v is not None}
+        return cluster_crops(features, camera=table.camera, **settings)
+
+
+def _one_image(image: str | Path | np.ndarray, height: int, width: int) -> np.ndarray:
+    if not isinstance(image, np.ndarray):
+        return read_image(image, height, width)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ResightError(
+            f"An image array is uint8 of shape (H, W, 3), red first; got {image.dtype} of shape {image.shape}."
+        )
+    from PIL import Image
+
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized).transpose(2, 0, 1)
+
+
+def load(run: str | Path, device: str | torch.device = "cpu") -> Model:
+    """Loads the model of a run folder.
+
+    Raises:
+        ResightError: it is not a run folder, or no epoch of it is finished.
+    """
+    folder = RunFolder.existing(run)
+    if not folder.weights_file.is_file():
+        raise ResightError(f"{run} has no weights yet: no epoch was finished. Go on with it by --resume.")
+    config = folder.read_config()
+    encoder = Encoder(config.encoder, load_weights=False)
+    try:
+        encoder.load_state_dict(read_state(folder.weights_file))
+    except RuntimeError as error:
+        raise ResightError(
+            f"{folder.weights_file} does not fit the encoder in {folder.config_file}: {error}"
+        ) from error
+    return Model(encoder.to(device), config, folder)
+
+
+def train(
+    method: str,
+    data: CropTable | str | Path,
+    out: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    settings: dict[str, Any] | Sequence[str] = (),
+    resume: bool = False,
+    cache: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> Model:
+    """Trains a model without labels.
+
+    Args:
+        method: Name of a method, such as ``cluster_contrast``.
+        data: A crop table, or a path that :func:`resight.read_crops` understands. Its ``train`` rows are trained
+            on; where its ``query`` and ``gallery`` rows have identities, the model is scored on them.
+        out: The run folder to make.
+        recipe: Name of one of the method's recipes, or a YAML file.
+        settings: What differs from the recipe: ``{"epochs": 20, "optimizer.lr": 1e-4}`` or ``["epochs=20"]``.
+        resume: Go on with the run in ``out``.
+        cache: Folder of decoded crops; ``pixels`` beside ``out`` if not given.
+        reporter: How progress is told; silent if not given.
+
+    Returns:
+        The trained model; its ``run`` has the metrics.
+
+    Raises:
+        ResightError: bad data or settings, see :func:`resight.training.loop.fit`.
+    """
+    table = data if isinstance(data, CropTable) else read_crops(data)
+    config = build_config(method, recipe, settings)
+    out = Path(out)
+    cache = out.parent / "pixels" if cache is None else cache
+    reporter = reporter or Reporter()
+    evaluate_encoder: Callable[[Encoder], dict[str, Any]] | None = None
+    if can_be_scored(table):
+
+        def evaluate_encoder(encoder: Encoder) -> dict[str, Any]:
+            training = encoder.training
+            scores = evaluate(Model(encoder, config), table, cache=cache, progress=reporter.progress)
+            encoder.train(training)
+            return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
+
+    run = fit(config, table, out, resume=resume, cache=cache, reporter=reporter, evaluate=evaluate_encoder)
+    model = load(run.path)
+    if evaluate_encoder is not None:
+        save_evaluation(run, evaluate(model, table, cache=cache, progress=reporter.progress))
+    return model
+
+
+def can_be_scored(table: CropTable) -> bool:
+    """Whether a table has labelled queries and a gallery."""
+    return (
+        table.identity is not None
+        and table.split is not None
+        and bool((table.split == QUERY).any() and (table.split == GALLERY).any())
+        and bool((table.identity[table.split != "train"] != UNLABELLED).all())
+    )
+
+
+def evaluate(
+    model: Model,
+    table: CropTable,
+    *,
+    ap: str = "standard",
+    rerank: RerankOptions | None = None,
+    flip: bool | None = None,
+    clustering: bool = False,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Scores a model on the ``query`` and ``gallery`` rows of a table.
+
+    Args:
+        model: The model.
+        table: A labelled table with those splits.
+        ap: ``standard`` or ``trapezoidal``.
+        rerank: k-reciprocal re-ranking, if wanted.
+        flip: Whether mirror images are added; as in training if not given.
+        clustering: Whether to cluster the test crops as well and compare with their identities.
+        cache: Folder of decoded crops.
+        progress: Told of crops done.
+
+    Returns:
+        Plain figures (rates as fractions of 1): those of :class:`resight.evaluation.RankingMetrics`, and under
+        ``clustering`` those of :func:`resight.clustering.clustering_quality`.
+
+    Raises:
+        ResightError: there are no labels to score against, or no query or gallery.
+    """
+    if table.identity is None:
+        raise ResightError(
+            f"There are no labels to score against: the crops in {table.root} (read as '{table.source}') have no "
+            "identities. 'resight cluster' groups them, 'resight embed' writes their embeddings."
+        )
+    if table.split is None:
+        raise ResightError(
+            f"The crops in {table.root} are not divided into query and gallery: give --train-identities N to hold out "
+            "the other identities, or a 'split' column."
+        )
+    pixels = model.open_cache(table.select(table.split != "train"), cache, progress=progress)
+    tested = pixels.table
+    features = model.embed_cached(pixels, flip, progress)
+    metrics = evaluate_splits(features, tested.identity, tested.camera, tested.split, ap=ap, rerank=rerank)
+    scores = metrics.to_dict() | {
+        "flip": model.config.embed_flip if flip is None else flip,
+        "unreadable": len(pixels.unreadable),
+    }
+    if clustering and tested.identity is not None:
+        labels = model.cluster(features, tested).labels
+        scores["clustering"] = clustering_quality(labels, tested.identity)
+    return scores
+
+
+def save_evaluation(run: RunFolder, scores: dict[str, Any]) -> dict[str, Any]:
+    """Writes ``evaluation.json``: the last epoch's figures, the best epoch's beside them, and camera use."""
+    epochs = run.read_metrics()
+    scored = [record for record in epochs if "test_mAP" in record]
+    best = max(scored, key=lambda record: record["test_mAP"], default=None)
+    result = scores | {
+        "epoch": epochs[-1]["epoch"] if epochs else 0,
+        "camera_use_in_training": run.read_data()["camera_use"],
+        # Picked by the test figures themselves: for comparison with papers that do so, never the headline.
+        "best_epoch": None
+        if best is None or len(scored) < 2
+        else {"epoch": best["epoch"], "mAP": best["test_mAP"], "rank1": best["test_rank1"]},
+    }
+    write_aside(run.evaluation_file, lambda file: file.write_text(json.dumps(result, indent=1), encoding="utf-8"))
+    return result

@@ -1,0 +1,157 @@
+"""The encoder: what its head does, which norms move, and embedding many images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from resight.encoders import Encoder, EncoderConfig, embed_images
+
+
+def small(**options: object) -> EncoderConfig:
+    settings = {"backbone": "resnet18", "weights": "none", "height": 32, "width": 16, "width_multiplier": 0.25}
+    return EncoderConfig(**settings | options)  # type: ignore[arg-type]
+
+
+def encoder_of(**options: object) -> Encoder:
+    torch.manual_seed(0)
+    return Encoder(small(**options))
+
+
+def some_images(count: int = 5) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, 32, 16), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet18_ibn_a", "efficientnet_lite0"])
+@pytest.mark.parametrize("pooling", ["avg", "max", "gem"])
+def test_embeddings_have_unit_norm(backbone: str, pooling: str) -> None:
+    encoder = encoder_of(backbone=backbone, pooling=pooling)
+    features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
+    assert features.embedding.shape == (5, encoder.dim)
+    torch.testing.assert_close(features.embedding.norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(features.embedding, features.neck / features.neck.norm(dim=1, keepdim=True))
+    assert features.map.shape[1] == encoder.backbone.channels
+    assert features.parts is None
+
+
+def test_preprocessing_is_imagenets() -> None:
+    encoder = encoder_of()
+    images = some_images(2)
+    found = encoder.preprocess(torch.from_numpy(images)).numpy()
+    for channel, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
+        assert found[:, channel] == pytest.approx((images[:, channel] / 255 - mean) / std, abs=1e-5)
+
+
+def test_neck_is_a_batch_norm_with_its_bias_frozen_at_zero() -> None:
+    encoder = encoder_of()
+    assert isinstance(encoder.neck, nn.BatchNorm1d)
+    optimizer = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=0.1)
+    before = encoder.neck.weight.clone()
+    torch.manual_seed(1)
+    embedding = encoder(encoder.preprocess(torch.from_numpy(some_images()))).embedding
+    (embedding * torch.randn_like(embedding)).sum().backward()
+    optimizer.step()
+    assert not encoder.neck.bias.requires_grad
+    assert (encoder.neck.bias == 0).all()
+    assert not torch.equal(encoder.neck.weight, before)
+
+
+def test_without_neck_the_pooled_vector_is_normalised() -> None:
+    encoder = encoder_of(neck=False).eval()
+    features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
+    assert not any(name.startswith("neck") for name in encoder.state_dict())
+    torch.testing.assert_close(features.neck, encoder.pooling(features.map))
+
+
+def test_embedding_dim_adds_a_linear_layer() -> None:
+    encoder = encoder_of(embedding_dim=24, neck=False).eval()
+    assert encoder.dim == 24
+    features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
+    assert features.embedding.shape == (5, 24)
+    linear = encoder.projection
+    torch.testing.assert_close(features.neck, encoder.pooling(features.map) @ linear.weight.T + linear.bias)
+    assert encoder_of().dim == encoder_of().backbone.channels == 128
+
+
+def running_statistics(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items() if "running" in name}
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+@pytest.mark.parametrize("call_train", [False, True])
+def test_freeze_norms_keeps_the_backbones_statistics_and_not_the_necks(freeze: bool, call_train: bool) -> None:
+    encoder = encoder_of(freeze_norms=freeze)
+    if call_train:
+        encoder.eval().train()
+    before, neck = running_statistics(encoder.backbone), running_statistics(encoder.neck)
+    encoder(encoder.preprocess(torch.from_numpy(some_images())))
+    after = running_statistics(encoder.backbone)
+    assert before
+    assert [torch.equal(before[name], after[name]) for name in before] == [freeze] * len(before)
+    assert not any(torch.equal(value, encoder.neck.state_dict()[name]) for name, value in neck.items())
+
+
+def test_embed_images_equals_each_image_alone() -> None:
+    encoder = encoder_of().eval()
+    images = some_images(7)
+    found = embed_images(encoder, images, batch=3)
+    assert found.dtype == np.float32
+    for image, row in zip(images, found, strict=True):
+        with torch.no_grad():
+            alone = encoder(encoder.preprocess(torch.from_numpy(image[None]))).embedding[0]
+        assert row == pytest.approx(alone.numpy(), abs=1e-5)
+
+
+def test_embed_images_with_flip_adds_the_mirror_image() -> None:
+    encoder = encoder_of().eval()
+    images = some_images(4)
+    both = embed_images(encoder, images) + embed_images(encoder, images[:, :, :, ::-1])
+    both /= np.linalg.norm(both, axis=1, keepdims=True)
+    assert embed_images(encoder, images, flip=True) == pytest.approx(both, abs=1e-5)
+    assert embed_images(encoder, images) != pytest.approx(both, abs=1e-3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_embed_images_leaves_the_encoder_as_it_was(training: bool) -> None:
+    encoder = encoder_of().train(training)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    embed_images(encoder, some_images())
+    assert encoder.training is training
+    assert encoder.neck.training is training
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_embed_images_tells_of_progress_and_takes_read_only_images() -> None:
+    images = some_images(5)
+    images.flags.writeable = False
+    told: list[tuple[int, int]] = []
+    embed_images(encoder_of(), images, batch=2, progress=lambda done, total: told.append((done, total)))
+    assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_embed_images_of_none() -> None:
+    assert embed_images(encoder_of(), some_images(0)).shape == (0, 128)
+
+
+def test_head_stays_in_float32_under_autocast() -> None:
+    encoder = encoder_of(embedding_dim=16)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
+    assert features.map.dtype == torch.bfloat16
+    assert features.embedding.dtype == features.neck.dtype == torch.float32
+
+
+def test_trained_state_loads_into_an_encoder_built_without_weights() -> None:
+    encoder = encoder_of(embedding_dim=16).eval()
+    other = Encoder(small(embedding_dim=16, weights="/nowhere/at/all.pth"), load_weights=False).eval()
+    other.load_state_dict(encoder.state_dict())
+    assert np.array_equal(embed_images(other, some_images()), embed_images(encoder, some_images()))
+
+
+@pytest.mark.parametrize("wrong", [{"poolling": "avg"}, {"pooling": "median"}, {"last_stride": 3}, {"height": 8}])
+def test_unknown_keys_and_values_are_rejected(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        EncoderConfig(**wrong)  # type: ignore[arg-type]
