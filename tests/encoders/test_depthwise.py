@@ -24,7 +24,7 @@ def gradients(output: Tensor, towards: Tensor, *inputs: Tensor) -> tuple[Tensor,
 
 
 @pytest.mark.parametrize(
-    ("kernel_size", "stride", "size"), itertools.product((3, 5, 7), (1, 2), ((8, 6), (9, 7), (8, 7), (7, 10)))
+    ("kernel_size", "stride", "size"), [*itertools.product((3, 5, 7), (1, 2), ((8, 6), (9, 7), (8, 7), (7, 10)))]
 )
 def test_forward_and_gradients_equal_plain_convolution(kernel_size: int, stride: int, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
@@ -47,7 +47,7 @@ def test_map_sizes() -> None:
     assert DepthwiseConv2d(2, 5, 2)(images).shape == (1, 2, 4, 3)
 
 
-@pytest.mark.parametrize(("kernel_size", "stride"), itertools.product((3, 5), (1, 2)))
+@pytest.mark.parametrize(("kernel_size", "stride"), [*itertools.product((3, 5), (1, 2))])
 def test_gradcheck(kernel_size: int, stride: int) -> None:
     torch.manual_seed(0)
     layer = DepthwiseConv2d(2, kernel_size, stride).double()

@@ -82,7 +82,9 @@ def test_last_stride_1_doubles_the_map(depth: int, channels: int) -> None:
     assert built_without_memory(depth, last_stride=1)(images).shape == (2, channels, 8, 4)
 
 
-@pytest.mark.parametrize(("multiplier", "widths"), [(0.25, (16, 32, 64, 128)), (0.1, (8, 16, 24, 48)), (2, (128, 1024))])
+@pytest.mark.parametrize(
+    ("multiplier", "widths"), [(0.25, (16, 32, 64, 128)), (0.1, (8, 16, 24, 48)), (2, (128, 1024))]
+)
 def test_width_multiplier_scales_every_stage_in_steps_of_8(multiplier: float, widths: tuple[int, ...]) -> None:
     state = built_without_memory(50, width_multiplier=multiplier).state_dict()
     assert state["conv1.weight"].shape[0] == widths[0]

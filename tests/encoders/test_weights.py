@@ -141,7 +141,7 @@ def test_weights_of_another_depth(tmp_path: Path) -> None:
 def test_weights_of_another_width_leave_the_backbone_alone(tmp_path: Path) -> None:
     file = save(state_of(ResNet(18, width_multiplier=0.25)), tmp_path / "w.pth")
     net = small_resnet()
-    with pytest.raises(ResightError, match="another shape for 'bn1.*width_multiplier"):
+    with pytest.raises(ResightError, match=r"another shape for 'bn1.*width_multiplier"):
         load_backbone_weights(net, "resnet18", str(file))
     assert same_weights(net, small_resnet())
 

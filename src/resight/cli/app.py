@@ -96,7 +96,11 @@ def train(
     data: DataOption,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings that differ from the recipe's.", show_default=False),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings that differ from the recipe's; 'resight recipes --settings' lists all.",
+            show_default=False,
+        ),
     ] = None,
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
@@ -120,9 +124,11 @@ def train(
     from resight.errors import ResightError
     from resight.model import can_be_scored
     from resight.model import train as train_model
+    from resight.training.config import build_config
 
     if resume and out is None:
         raise ResightError("--resume needs --out RUN, the run folder to go on with.")
+    build_config(method, recipe, settings or [])  # a slip in a setting is told before the crops are read
     table = _read(data, format, train_identities)
     out = out or _fresh_folder(method)
     with _reporter(quiet) as reporter:

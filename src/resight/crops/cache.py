@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -81,8 +82,10 @@ def open_pixel_cache(
     index = json.loads(index_file.read_text())
     failed = {int(row): reason for row, reason in index["unreadable"].items()}
     unreadable = tuple((table.paths[row], reason) for row, reason in sorted(failed.items()))
+    some = "; ".join(f"{path}: {reason}" for path, reason in unreadable[:3])
+    if len(failed) == len(table):
+        raise ResightError(f"None of the {len(table)} crops in {table.root} could be read ({some}).")
     if len(failed) > max_unreadable * len(table):
-        some = "; ".join(f"{path}: {reason}" for path, reason in unreadable[:3])
         raise ResightError(
             f"{len(failed)} of {len(table)} crops in {table.root} could not be read, more than the share of "
             f"{max_unreadable:g} that is put up with ({some}). Mend or remove them ('resight check' lists them all), "
@@ -95,24 +98,25 @@ def open_pixel_cache(
 def _digest_or_empty(file: Path) -> bytes:
     try:
         return bytes.fromhex(file_digest(file))
-    except OSError:
+    except UnreadableImage:
         return b"\0" * 16
 
 
 def _decode(
     files: list[Path], height: int, width: int, array_file: Path, index_file: Path, progress: Progress | None
 ) -> None:
-    array_file.parent.mkdir(parents=True, exist_ok=True)
     aside = array_file.with_suffix(f".{os.getpid()}.part")
+    index_aside = aside.with_suffix(".index")
     failed: dict[int, str] = {}
 
     def read(file: Path) -> np.ndarray | str:
         try:
             return read_image(file, height, width)
         except UnreadableImage as error:
-            return str(error)
+            return error.reason
 
     try:
+        array_file.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as stream:
             # The header is written twice: the number of readable crops is only known at the end.
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, height, width)}
@@ -132,7 +136,6 @@ def _decode(
                     raise RuntimeError("the header of the pixel cache changed its length")
             stream.flush()
             os.fsync(stream.fileno())
-        index_aside = aside.with_suffix(".index")
         index_aside.write_text(json.dumps({"unreadable": failed}))
         os.replace(index_aside, index_file)
         os.replace(aside, array_file)
@@ -142,7 +145,9 @@ def _decode(
             f"{error}. Free some space or name another folder with cache=PATH."
         ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        for file in (aside, index_aside):
+            with contextlib.suppress(OSError):  # the folder may be the very thing that could not be made
+                file.unlink()
 
 
 def _in_threads(

@@ -72,9 +72,10 @@ class _DepthwiseConvolution(torch.autograd.Function):
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution of odd size, padded as TensorFlow's ``same``.
+    """A depthwise convolution of odd size, padded as TensorFlow's ``same`` pads an image of even size.
 
-    At stride 1 the padding is symmetric; at stride 2 an even-sized image gets one pixel more after than before.
+    At stride 1 the padding is symmetric; at stride 2 an image gets one pixel more after than before. As in the
+    published EfficientNet-Lite the padding does not depend on the image, so an odd size is halved downwards.
 
     Args:
         channels: Number of channels, each with a kernel of its own.

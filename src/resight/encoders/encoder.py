@@ -99,6 +99,7 @@ class Encoder(nn.Module):
         for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.train()
 
     def train(self, mode: bool = True) -> Encoder:
         """Training or evaluation mode; with ``freeze_norms`` the backbone's batch norms stay in evaluation mode."""

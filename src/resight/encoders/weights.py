@@ -20,8 +20,8 @@ _RESNET_URLS = {
 }
 #: Layers of a published state that a backbone without classifier does not have.
 _CLASSIFIER = re.compile(r"^(_?fc|classifier)\.")
-#: Prefixes that trainers put before a backbone's own names.
-_PREFIXES = ("module.", "encoder.", "backbone.", "base.", "model.")
+#: Prefixes, one or several, that trainers put before a backbone's own names.
+_PREFIXES = re.compile(r"^((module|encoder|backbone|base|model)\.)+")
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -53,7 +53,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise ResightError(f"{path} was refused: it does not hold a state dict (names and tensors, nothing else).")
     return state
 
@@ -88,8 +90,8 @@ def _imagenet(backbone: str) -> tuple[dict[str, Tensor], str]:
 def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
     """Loads the first weights of a backbone in place.
 
-    A file may hold a bare backbone (torchvision's names), one with a classifier (left out), one under a usual
-    prefix, or a whole trained encoder of this package.
+    A file may hold a bare backbone (torchvision's names), one with a classifier (left out), one under usual
+    prefixes, or a whole trained encoder of this package.
 
     Args:
         backbone: The module to fill.
@@ -103,11 +105,10 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
         return
     state, source = _imagenet(name) if weights == "imagenet" else (read_state(weights), weights)
     own = backbone.state_dict()
-    for prefix in _PREFIXES:
-        stripped = {key.removeprefix(prefix): value for key, value in state.items()}
-        # Only where it brings names nearer to the backbone's own: "model." may be part of a name.
-        if len(own.keys() & stripped.keys()) > len(own.keys() & state.keys()):
-            state = stripped
+    stripped = {_PREFIXES.sub("", key): value for key, value in state.items()}
+    # Only where it brings names nearer to the backbone's own: "model." may be part of a name.
+    if len(own.keys() & stripped.keys()) > len(own.keys() & state.keys()):
+        state = stripped
     state = {key: value for key, value in state.items() if not _CLASSIFIER.match(key)}
     missing = sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))
     wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)

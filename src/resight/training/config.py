@@ -52,7 +52,9 @@ class TrainConfig(BaseModel):
     embed_flip: bool = Field(False, description="add each mirror image's embedding, for labels and evaluation")
     embed_batch: int = Field(256, ge=1, description="crops embedded at once")
     max_unreadable: float = Field(0.01, ge=0, le=1, description="share of unreadable crops that is put up with")
-    evaluate_every: int = Field(0, ge=0, description="epochs between evaluations; 0: only after the last")
+    evaluate_every: int = Field(
+        0, ge=0, description="epochs between evaluations, the start included; 0: only after the last"
+    )
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     description: str = ""
 

@@ -56,7 +56,8 @@ def fit(
         resume: Go on from the last whole epoch found there (or start, if there is none).
         cache: Folder of pixel caches; ``pixels`` beside the run folder if not given.
         reporter: Told of progress.
-        evaluate: Called every ``evaluate_every`` epochs and after the last.
+        evaluate: Called before the first epoch and every ``evaluate_every`` epochs (if that is not 0), and after
+            the last.
 
     Returns:
         The run folder.
@@ -119,6 +120,10 @@ def fit(
         accelerator.init_trackers("resight", config.model_dump(mode="json"))
 
     best_encoder = average.module if average is not None else encoder
+    if first_epoch == 0 and evaluate is not None and config.evaluate_every:
+        start = {"epoch": 0} | {f"test_{name}": value for name, value in evaluate(best_encoder).items()}
+        run.append(run.metrics_file, start)
+        reporter.epoch(start, config.epochs)
     for epoch in range(first_epoch, config.epochs):
         clock = _Clock()
         torch.manual_seed(epoch_seed(config.seed, epoch))

@@ -30,12 +30,9 @@ class Reporter:
 
 def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     """One line of an epoch's metrics."""
-    parts = [
-        f"epoch {record['epoch']}/{epochs}",
-        f"loss {record['loss']:.3f}",
-        f"{record['clusters']} clusters",
-        f"{record['outliers']} outliers",
-    ]
+    parts = [f"epoch {record['epoch']}/{epochs}"]
+    if "loss" in record:
+        parts += [f"loss {record['loss']:.3f}", f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
     if "ari" in record:
         parts.append(f"ARI {record['ari']:.3f}")
     if "test_mAP" in record:

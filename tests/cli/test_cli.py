@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from resight import __version__
+from resight.cli import main
+
+COMMANDS = ("train", "evaluate", "embed", "cluster", "check", "methods", "recipes")
+
+
+def resight(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
+) -> tuple[int, str, str]:
+    """Runs the command in this process: exit status, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["resight", *map(str, words)])
+    monkeypatch.setenv("COLUMNS", "200")
+    status = 0
+    try:
+        main()
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.fixture(scope="module")
+def run(painted: Path, tiny: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained by the command, in a process of its own."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    words = [f"{name}={value}" for name, value in tiny.items()]
+    command = [sys.executable, "-m", "resight", "train", "cluster_contrast", "--data", str(painted), "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--train-identities", "8", "-q", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rank-1" in done.stdout
+    assert "epoch 3/3" in done.stderr
+    assert "camera labels in training: none" in done.stdout
+    return out
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resight(capsys, monkeypatch, "--version")[1] == f"resight {__version__}\n"
+    for command in COMMANDS:
+        status, out, _ = resight(capsys, monkeypatch, command, "--help")
+        assert status == 0
+        assert f"Example: resight {command}" in " ".join(out.split())
+
+
+def test_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "cluster_contrast" in resight(capsys, monkeypatch, "methods")[1]
+    assert "default" in resight(capsys, monkeypatch, "recipes")[1]
+    assert "clustering.eps" in resight(capsys, monkeypatch, "recipes", "--settings")[1]
+    assert "epochs:" in resight(capsys, monkeypatch, "recipes", "--show", "default")[1]
+
+
+def test_evaluate(
+    run: Path, painted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("evaluate", run, "--data", painted, "--train-identities", 8, "-q")
+    status, out, _ = resight(capsys, monkeypatch, *words, "--json")
+    scores = json.loads(out)
+    saved = json.loads((run / "evaluation.json").read_text())
+    assert status == 0
+    assert scores["mAP"] == saved["mAP"]
+    assert scores["scored_queries"] == 8
+    _, out, _ = resight(capsys, monkeypatch, *words, "--rerank", "--k1", 4, "--ap", "trapezoidal", "--clustering")
+    assert "re-ranked" in out
+    assert "AP trapezoidal" in out
+    assert "Clusters of the test crops" in out
+
+
+def test_embed_and_cluster(
+    run: Path, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("e.npz", "e.parquet"):
+        assert resight(capsys, monkeypatch, "embed", run, "--data", painted, "--to", tmp_path / name, "-q")[0] == 0
+    arrays, rows = np.load(tmp_path / "e.npz"), pq.read_table(tmp_path / "e.parquet")
+    assert np.allclose(np.linalg.norm(arrays["embedding"], axis=1), 1, atol=1e-5)
+    assert rows["path"].to_pylist() == arrays["path"].tolist()
+    assert np.allclose(np.array(rows["embedding"].to_pylist()), arrays["embedding"])
+    assert rows["camera"].to_pylist() == arrays["camera"].tolist()
+    status, out, _ = resight(capsys, monkeypatch, "cluster", run, "--data", painted, "--to", tmp_path / "c.csv", "-q")
+    with (tmp_path / "c.csv").open() as stream:
+        clusters = [int(row["cluster"]) for row in csv.DictReader(stream)]
+    assert status == 0
+    assert f"{max(clusters) + 1} identities among {len(clusters)} crops" in out
+
+
+def test_check(painted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    status, out, _ = resight(capsys, monkeypatch, "check", painted)
+    assert status == 0
+    assert "96" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "nothing", "--data", "CROPS"], "There is no method 'nothing'"),
+        (["train", "cluster_contrast", "--data", "/nowhere"], "/nowhere"),
+        (["train", "cluster_contrast", "--data", "CROPS", "epoch=3"], "Did you mean 'epochs'?"),
+        (["train", "cluster_contrast", "--data", "CROPS", "--resume"], "--out"),
+        (["evaluate", "CROPS", "--data", "CROPS"], "not a run folder"),
+        (["embed", "RUN", "--data", "CROPS", "--to", "e.txt"], ".parquet or .npz"),
+        (["cluster", "RUN", "--data", "CROPS", "--to", "/nowhere/c.csv"], "no folder"),
+        (["evaluate", "RUN", "--data", "CROPS"], "--train-identities"),
+        (["recipes", "nothing"], "There is no method"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    words: list[str],
+    said: str,
+    run: Path,
+    painted: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = {"CROPS": str(painted), "RUN": str(run)}
+    status, _, err = resight(capsys, monkeypatch, *(places.get(word, word) for word in words))
+    assert status == 2
+    assert err.startswith("resight: ")
+    assert said in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_import_is_quick_and_light() -> None:
+    script = (
+        "import sys, time; start = time.perf_counter(); import resight; took = time.perf_counter() - start; "
+        "print([m for m in ('torch', 'accelerate', 'sklearn', 'numba', 'PIL', 'pyarrow', 'rich', 'pydantic') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

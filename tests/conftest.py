@@ -1,0 +1,68 @@
+"""Small worlds that tests train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def paint_crops(
+    folder: Path,
+    identities: int = 12,
+    cameras: int = 2,
+    shots: int = 4,
+    height: int = 32,
+    width: int = 16,
+    seed: int = 0,
+) -> Path:
+    """Writes crops named as Market-1501's: two-coloured figures under a cast of their camera's, with noise."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    colours = rng.uniform(40, 215, (identities, 2, 3))
+    casts = rng.uniform(0.75, 1.25, (cameras, 3))
+    for identity in range(identities):
+        for camera in range(cameras):
+            for shot in range(shots):
+                image = np.full((height, width, 3), 128.0)
+                edge = int(rng.integers(1, 4))
+                image[2 : height // 2, edge:-edge] = colours[identity, 0]
+                image[height // 2 : -2, edge:-edge] = colours[identity, 1]
+                image = image * casts[camera] + rng.normal(0, 12, image.shape)
+                name = f"{identity + 1:04d}_c{camera + 1}s1_{shot:06d}_01.png"
+                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 crops of 12 identities in 2 cameras."""
+    return paint_crops(tmp_path_factory.mktemp("painted") / "crops")
+
+
+#: Settings under which a run on ``painted`` takes a second or two.
+TINY: dict[str, object] = {
+    "encoder.backbone": "resnet18",
+    "encoder.weights": "none",
+    "encoder.width_multiplier": 0.25,
+    "encoder.height": 32,
+    "encoder.width": 16,
+    "encoder.last_stride": 1,
+    "augmentation.pad": 2,
+    "clustering.k1": 8,
+    "clustering.k2": 3,
+    "clustering.eps": 0.6,
+    "sampling.clusters": 4,
+    "sampling.crops": 4,
+    "sampling.iterations": 6,
+    "epochs": 3,
+    "precision": "float32",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, object]:
+    """The settings of a tiny run; add to them with ``tiny | {...}``."""
+    return TINY

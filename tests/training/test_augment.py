@@ -1,0 +1,156 @@
+"""Augmentation: shifted and mirrored windows, erased rectangles, and the same from the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from resight.training.augment import AugmentationConfig, epoch_seed, flip_and_crop, random_erasing
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def some_images(batch: int, height: int = 5, width: int = 4) -> torch.Tensor:
+    return torch.randint(1, 256, (batch, 3, height, width), generator=seeded(9), dtype=torch.uint8)
+
+
+def windows(image: np.ndarray, pad: int) -> dict[bytes, tuple[bool, int, int]]:
+    """Every (mirrored?, top, left) window of the padded image."""
+    _, height, width = image.shape
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+    found = {}
+    for top in range(2 * pad + 1):
+        for left in range(2 * pad + 1):
+            window = padded[:, top : top + height, left : left + width]
+            found[window.tobytes()] = False, top, left
+            found[window[:, :, ::-1].tobytes()] = True, top, left
+    return found
+
+
+def test_each_image_becomes_a_shifted_or_mirrored_window_of_itself() -> None:
+    images = some_images(1800)
+    output = flip_and_crop(images, AugmentationConfig(flip=0.5, pad=2), seeded())
+    assert output.dtype == torch.uint8
+    assert output.shape == images.shape
+    drawn = [windows(image, 2)[crop.tobytes()] for image, crop in zip(images.numpy(), output.numpy(), strict=True)]
+    count = Counter(drawn)
+    assert len(count) == 2 * 5 * 5
+    # 36 of each expected, with a standard deviation of 6.
+    assert min(count.values()) > 12
+    assert max(count.values()) < 66
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.2, 1.0])
+def test_share_of_mirror_images(flip: float) -> None:
+    images = some_images(1000)
+    output = flip_and_crop(images, AugmentationConfig(flip=flip, pad=0), seeded())
+    mirrored = (output == images.flip(3)).flatten(1).all(1)
+    assert ((output == images).flatten(1).all(1) | mirrored).all()
+    assert mirrored.float().mean().item() == pytest.approx(flip, abs=0.05 if 0 < flip < 1 else 0)
+
+
+def test_nothing_to_do_is_the_identity() -> None:
+    images = some_images(7)
+    assert torch.equal(flip_and_crop(images, AugmentationConfig(flip=0, pad=0), seeded()), images)
+
+
+def test_flip_and_crop_leaves_its_input_alone() -> None:
+    images = some_images(7)
+    before = images.clone()
+    flip_and_crop(images, AugmentationConfig(), seeded())
+    assert torch.equal(images, before)
+
+
+def test_flip_and_crop_gives_channels_last() -> None:
+    output = flip_and_crop(some_images(4), AugmentationConfig(), seeded())
+    assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+def erased(config: AugmentationConfig, batch: int, height: int = 32, width: int = 16, seed: int = 0) -> np.ndarray:
+    """``(B, H, W)`` bool: what was set to 0; checks that all else is untouched."""
+    images = torch.randn(batch, 3, height, width, generator=seeded(5))
+    before = images.clone()
+    output = random_erasing(images, config, seeded(seed))
+    assert torch.equal(images, before)
+    gone = (output == 0).all(1)
+    assert torch.equal(output, images.masked_fill(gone[:, None], 0.0))
+    return gone.numpy()
+
+
+def sides(mask: np.ndarray) -> tuple[int, int]:
+    """Height and width of what was erased; checks that it is one filled rectangle."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    assert np.array_equal(np.outer(mask.any(1), mask.any(0)), mask)
+    tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert (tall, wide) == (len(rows), len(columns))
+    return int(tall), int(wide)
+
+
+def test_erased_are_rectangles_of_the_stated_area_and_aspect() -> None:
+    config = AugmentationConfig(erase=1.0, erase_area=(0.02, 0.4), erase_aspect=(0.3, 3.3))
+    masks = erased(config, 500)
+    shares = []
+    for mask in masks:
+        tall, wide = sides(mask)
+        shares.append(tall * wide / (32 * 16))
+        # each side is rounded to whole pixels
+        assert (tall + 0.5) * (wide + 0.5) >= 0.02 * 32 * 16
+        assert (tall - 0.5) * (wide - 0.5) <= 0.4 * 32 * 16
+        assert (tall + 0.5) / (wide - 0.5) >= 0.3
+        assert (tall - 0.5) / (wide + 0.5) <= 3.3
+    assert min(shares) < 0.05
+    assert max(shares) > 0.35
+
+
+def test_aspect_is_height_over_width() -> None:
+    for mask in erased(AugmentationConfig(erase=1.0, erase_area=(0.1, 0.2), erase_aspect=(2.0, 3.0)), 50):
+        tall, wide = sides(mask)
+        assert tall > wide
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_share_of_erased_images(share: float) -> None:
+    masks = erased(AugmentationConfig(erase=share), 1000)
+    assert masks.any((1, 2)).mean() == pytest.approx(share, abs=0.05 if 0 < share < 1 else 0)
+
+
+def test_rectangles_lie_anywhere() -> None:
+    masks = erased(AugmentationConfig(erase=1.0, erase_area=(0.05, 0.1)), 1000, 12, 8)
+    often = masks.mean(0)
+    assert often.min() > 0  # corners as well
+    assert often.max() < 0.3
+    assert often == pytest.approx(often[::-1, ::-1], abs=0.06)
+
+
+def test_a_rectangle_that_never_fits_leaves_the_image() -> None:
+    masks = erased(AugmentationConfig(erase=1.0, erase_area=(1.0, 1.0), erase_aspect=(1.0, 1.0)), 10, 8, 8)
+    assert not masks.any()
+
+
+def test_a_side_of_the_whole_image_is_not_erased() -> None:
+    for mask in erased(AugmentationConfig(erase=1.0, erase_area=(0.3, 0.6), erase_aspect=(0.1, 9.0)), 300, 12, 6):
+        tall, wide = sides(mask) if mask.any() else (0, 0)
+        assert tall < 12
+        assert wide < 6
+
+
+@pytest.mark.parametrize("what", [flip_and_crop, random_erasing])
+def test_the_generator_settles_everything(what: object) -> None:
+    images, config = some_images(16, 12, 8), AugmentationConfig(pad=3)
+    torch.manual_seed(1)
+    first = what(images, config, seeded(3))  # type: ignore[operator]
+    torch.manual_seed(2)
+    assert torch.equal(what(images, config, seeded(3)), first)  # type: ignore[operator]
+    assert not torch.equal(what(images, config, seeded(4)), first)  # type: ignore[operator]
+
+
+def test_epoch_seeds_differ_by_run_epoch_and_stream() -> None:
+    seeds = {epoch_seed(seed, epoch, stream) for seed in range(10) for epoch in range(100) for stream in range(3)}
+    assert len(seeds) == 10 * 100 * 3
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert epoch_seed(1, 2) == epoch_seed(1, 2, stream=0)

@@ -1,0 +1,110 @@
+"""Batches of P clusters and K crops of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from resight.training.sampling import SamplingConfig, pk_batches
+
+#: Clusters of 1 to 12 crops, in no order, with a third of the crops outliers.
+SIZES = {0: 5, 1: 1, 2: 12, 3: 4, 4: 2, 5: 7, 6: 3, 7: 9, 8: 4, 9: 6}
+
+
+def shuffled_labels() -> np.ndarray:
+    labels = np.repeat([*SIZES, -1], [*SIZES.values(), 25])
+    return np.random.default_rng(0).permutation(labels)
+
+
+def batches_of(
+    labels: np.ndarray, config: SamplingConfig, seed: int = 0, camera: np.ndarray | None = None
+) -> list[np.ndarray]:
+    return list(pk_batches(labels, config, np.random.default_rng(seed), camera))
+
+
+def groups(batch: np.ndarray, crops: int) -> np.ndarray:
+    return batch.reshape(-1, crops)
+
+
+@pytest.mark.parametrize(("clusters", "crops"), [(4, 3), (3, 8), (10, 4), (1, 1), (7, 2)])
+def test_a_batch_is_p_distinct_clusters_of_k_crops(clusters: int, crops: int) -> None:
+    labels = shuffled_labels()
+    batches = batches_of(labels, SamplingConfig(clusters=clusters, crops=crops, iterations=40))
+    assert len(batches) == 40
+    for batch in batches:
+        assert batch.dtype == np.int64
+        of = labels[groups(batch, crops)]
+        assert of.shape == (clusters, crops)
+        assert (of == of[:, :1]).all()
+        assert len(np.unique(of[:, 0])) == clusters
+        assert (of >= 0).all()
+
+
+@pytest.mark.parametrize("camera", [None, np.arange(78) % 3])
+def test_small_clusters_give_every_crop_and_large_ones_no_crop_twice(camera: np.ndarray | None) -> None:
+    labels = shuffled_labels()
+    config = SamplingConfig(clusters=5, crops=6, iterations=30, prefer_other_cameras=camera is not None)
+    for batch in batches_of(labels, config, camera=camera):
+        for rows in groups(batch, 6):
+            size = SIZES[labels[rows[0]]]
+            assert len(np.unique(rows)) == min(6, size)
+
+
+@pytest.mark.parametrize("clusters", [1, 3, 4, 7, 10])
+def test_clusters_are_visited_equally_often_at_every_point_of_an_epoch(clusters: int) -> None:
+    labels = shuffled_labels()
+    seen: Counter[int] = Counter(dict.fromkeys(SIZES, 0))
+    for batch in batches_of(labels, SamplingConfig(clusters=clusters, crops=2, iterations=50)):
+        seen.update(labels[groups(batch, 2)[:, 0]].tolist())
+        if clusters in (1, 10):  # the rounds end with a batch, or a batch holds them all
+            assert max(seen.values()) - min(seen.values()) <= 1
+    assert max(seen.values()) - min(seen.values()) <= 1
+    assert sum(seen.values()) == 50 * clusters
+
+
+def test_fewer_clusters_than_p_all_come() -> None:
+    labels = np.array([0, 1, 1, -1, 2, 2, 0, 1])
+    for batch in batches_of(labels, SamplingConfig(clusters=16, crops=2, iterations=5)):
+        assert sorted(labels[groups(batch, 2)[:, 0]]) == [0, 1, 2]
+
+
+def test_every_crop_of_a_large_cluster_has_its_turn() -> None:
+    labels = np.zeros(50, dtype=np.int64)
+    batches = batches_of(labels, SamplingConfig(clusters=1, crops=5, iterations=200))
+    counts = np.bincount(np.concatenate(batches), minlength=50)
+    # 1000 draws over 50 crops: 20 each, with a standard deviation of 4.2.
+    assert counts.min() > 4
+    assert counts.max() < 40
+
+
+def test_the_seed_settles_everything() -> None:
+    labels, config = shuffled_labels(), SamplingConfig(clusters=4, crops=4, iterations=20)
+    first, again, other = (np.stack(batches_of(labels, config, seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_cameras_are_not_looked_at_unless_asked() -> None:
+    labels, config = shuffled_labels(), SamplingConfig(clusters=4, crops=4, iterations=20)
+    without = np.stack(batches_of(labels, config))
+    for camera in (np.zeros(len(labels)), np.arange(len(labels)), np.arange(len(labels)) % 2):
+        assert np.array_equal(np.stack(batches_of(labels, config, camera=camera)), without)
+
+
+def test_preferred_companions_are_those_of_other_cameras() -> None:
+    labels = shuffled_labels()
+    camera = np.random.default_rng(1).choice([0, 0, 0, 1, 2], len(labels))
+    config = SamplingConfig(clusters=6, crops=4, iterations=60, prefer_other_cameras=True)
+    checked = 0
+    for batch in batches_of(labels, config, camera=camera):
+        for rows in groups(batch, 4):
+            members = np.flatnonzero(labels == labels[rows[0]])
+            elsewhere = int((camera[members] != camera[rows[0]]).sum())
+            other = camera[rows[1:]] != camera[rows[0]]
+            drawn_once = min(3, len(members) - 1)  # what is left of K is drawn from all of a small cluster again
+            expected = [place < elsewhere for place in range(drawn_once)]
+            assert other[:drawn_once].tolist() == expected
+            checked += 0 < elsewhere < drawn_once
+    assert checked > 10  # clusters that had some companions elsewhere, and too few
