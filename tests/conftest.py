@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +10,15 @@ import pytest
 from PIL import Image
 
 
-def paint_crops(
-    folder: Path,
-    identities: int = 12,
-    cameras: int = 2,
-    shots: int = 4,
-    height: int = 32,
-    width: int = 16,
-    seed: int = 0,
+def _paint_crops(
+    folder: Path, identities: int = 12, cameras: int = 2, shots: int = 4, cast: float = 0.25, noise: float = 12
 ) -> Path:
     """Writes crops named as Market-1501's: two-coloured figures under a cast of their camera's, with noise."""
-    rng = np.random.default_rng(seed)
+    height, width = 32, 16
+    rng = np.random.default_rng(0)
     folder.mkdir(parents=True, exist_ok=True)
     colours = rng.uniform(40, 215, (identities, 2, 3))
-    casts = rng.uniform(0.75, 1.25, (cameras, 3))
+    casts = rng.uniform(1 - cast, 1 + cast, (cameras, 3))
     for identity in range(identities):
         for camera in range(cameras):
             for shot in range(shots):
@@ -30,16 +26,22 @@ def paint_crops(
                 edge = int(rng.integers(1, 4))
                 image[2 : height // 2, edge:-edge] = colours[identity, 0]
                 image[height // 2 : -2, edge:-edge] = colours[identity, 1]
-                image = image * casts[camera] + rng.normal(0, 12, image.shape)
+                image = image * casts[camera] + rng.normal(0, noise, image.shape)
                 name = f"{identity + 1:04d}_c{camera + 1}s1_{shot:06d}_01.png"
                 Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name)
     return folder
 
 
+@pytest.fixture(scope="session", name="paint_crops")
+def _paint_crops_fixture() -> Callable[..., Path]:
+    """The painter, for tests that want other crops than ``painted``."""
+    return _paint_crops
+
+
 @pytest.fixture(scope="session")
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 crops of 12 identities in 2 cameras."""
-    return paint_crops(tmp_path_factory.mktemp("painted") / "crops")
+    return _paint_crops(tmp_path_factory.mktemp("painted") / "crops")
 
 
 #: Settings under which a run on ``painted`` takes a second or two.

@@ -17,7 +17,7 @@ def camera_contrast(
     temperature: float = 0.07,
     negatives: int = 50,
 ) -> Tensor:
-    """Draws a crop to its cluster's proxies in other cameras (Wang et al. 2021, eq. 7; PPLR's supplement, section B).
+    """Draws a crop to its cluster's proxies in other cameras (Wang et al. 2021; PPLR's supplement, section B).
 
     −1/|P_i| Σ_{p∈P_i} log [ e^{f·c_p/τ} / (e^{f·c_p/τ} + Σ_{q∈Q_i} e^{f·c_q/τ}) ], with P_i the proxies of the same
     cluster and another camera, and Q_i the nearest proxies of other clusters.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def cluster_contrast(features: Tensor, centroids: Tensor, labels: Tensor, temperature: float = 0.05) -> Tensor:
-    """−log softmax of a crop's similarity to its own cluster's proxy among all proxies (Dai et al. 2021, eq. 2).
+    """−log softmax of a crop's similarity to its own cluster's proxy among all proxies (Dai et al. 2021).
 
     Args:
         features: ``(B, D)`` L2-normalised.

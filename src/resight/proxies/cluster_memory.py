@@ -31,7 +31,7 @@ def rank_within_cluster(labels: Tensor) -> Tensor:
 
 
 class ClusterMemory(nn.Module):
-    """Memory M ∈ R^{C×D} of L2-normalised cluster proxies (Dai et al. 2021, section 3.2).
+    """Memory M ∈ R^{C×D} of L2-normalised cluster proxies (Dai et al. 2021).
 
     Args:
         momentum: Share m of the old proxy that stays: M_y ← normalise(m·M_y + (1−m)·f).

@@ -67,11 +67,13 @@ def fit(
             holds another run, or the loss is no longer finite.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     reporter = reporter or Reporter()
     run = RunFolder(out)
     if run.config_file.exists() and not resume:
         raise ResightError(f"{out} already holds a run: go on with it by --resume, or choose another folder.")
+    AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
     accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bfloat16" else "no",
         log_with=None if config.tracker == "none" else config.tracker,
