@@ -195,7 +195,7 @@ def train(
         out: The run folder to make.
         recipe: Name of one of the method's recipes, or a YAML file.
         settings: What differs from the recipe: ``{"epochs": 20, "optimizer.lr": 1e-4}`` or ``["epochs=20"]``.
-        resume: Go on with the run in ``out``.
+        resume: Go on with the run in ``out``, with its own settings if neither recipe nor settings are given.
         cache: Folder of decoded crops; ``pixels`` beside ``out`` if not given.
         reporter: How progress is told; silent if not given.
 
@@ -206,8 +206,8 @@ def train(
         ResightError: bad data or settings, see :func:`resight.training.loop.fit`.
     """
     table = data if isinstance(data, CropTable) else read_crops(data)
-    config = build_config(method, recipe, settings)
     out = Path(out)
+    config = resolve_config(method, recipe, settings, resume=out if resume else None)
     cache = out.parent / "pixels" if cache is None else cache
     reporter = reporter or Reporter()
     evaluate_encoder: Callable[[Encoder], dict[str, Any]] | None = None
@@ -224,6 +224,22 @@ def train(
     if evaluate_encoder is not None:
         save_evaluation(run, evaluate(model, table, cache=cache, progress=reporter.progress))
     return model
+
+
+def resolve_config(
+    method: str,
+    recipe: str | Path | None,
+    settings: dict[str, Any] | Sequence[str],
+    *,
+    resume: Path | None = None,
+) -> TrainConfig:
+    """The settings of a run: the recipe's with changes, or those of the run that is resumed without any named."""
+    if resume is not None and RunFolder(resume).config_file.exists() and recipe is None and not settings:
+        config = RunFolder(resume).read_config()
+        if config.method.name != method:
+            raise ResightError(f"{resume} is a run of {config.method.name}, not of {method}.")
+        return config
+    return build_config(method, recipe, settings)
 
 
 def can_be_scored(table: CropTable) -> bool:

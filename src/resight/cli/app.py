@@ -105,8 +105,12 @@ def train(
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
     recipe: Annotated[
-        str, typer.Option(help="A recipe's name ('resight recipes' lists them) or a YAML file.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            help="A recipe's name ('resight recipes' lists them) or a YAML file; 'default' if not given.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder; runs/METHOD-1, -2, … if not given.", show_default=False)
     ] = None,
@@ -122,13 +126,13 @@ def train(
     Example: **resight train cluster_contrast --data cameras/ --out runs/first epochs=20**
     """
     from resight.errors import ResightError
-    from resight.model import can_be_scored
+    from resight.model import can_be_scored, resolve_config
     from resight.model import train as train_model
-    from resight.training.config import build_config
 
     if resume and out is None:
         raise ResightError("--resume needs --out RUN, the run folder to go on with.")
-    build_config(method, recipe, settings or [])  # a slip in a setting is told before the crops are read
+    # A slip in a setting is told before the crops are read.
+    resolve_config(method, recipe, settings or [], resume=out if resume else None)
     table = _read(data, format, train_identities)
     out = out or _fresh_folder(method)
     with _reporter(quiet) as reporter:

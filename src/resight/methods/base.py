@@ -22,6 +22,8 @@ class MethodOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: str
+
 
 @dataclass
 class Batch:

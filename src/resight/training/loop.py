@@ -84,7 +84,7 @@ def fit(
 
     crops = table.subset(TRAIN)
     encoder = Encoder(config.encoder)
-    method = METHODS[config.method.name](config.method, config.clustering, encoder)  # type: ignore[attr-defined]
+    method = METHODS[config.method.name](config.method, config.clustering, encoder)
     method.check(crops)
     if config.sampling.prefer_other_cameras:
         crops.require("camera", "sampling.prefer_other_cameras")
