@@ -57,6 +57,9 @@ class EfficientNetLite0(nn.Module):
         width_multiplier: Factor on the channels of every stage but stem and head, rounded to multiples of 8.
     """
 
+    #: The Lite variants were trained on (pixel − 127) / 128.
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+
     def __init__(self, last_stride: int = 2, width_multiplier: float = 1.0) -> None:
         super().__init__()
         self.channels = 1280

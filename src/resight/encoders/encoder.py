@@ -95,8 +95,7 @@ class Encoder(nn.Module):
         self.neck = nn.BatchNorm1d(self.dim) if config.neck else nn.Identity()
         if isinstance(self.neck, nn.BatchNorm1d):
             self.neck.bias.requires_grad_(False)
-        # ImageNet's channel statistics: what every pretrained backbone here was trained with.
-        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+        for name, values in (("mean", self.backbone.mean), ("std", self.backbone.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train()

@@ -92,6 +92,9 @@ class ResNet(nn.Module):
         ibn: IBN-a: instance-batch norm after the first convolution of every block of the first three stages.
     """
 
+    #: ImageNet's channel statistics, which published weights were trained with.
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
     def __init__(self, depth: int, last_stride: int = 2, width_multiplier: float = 1.0, ibn: bool = False) -> None:
         super().__init__()
         block, repeats = _DEPTHS[depth]
