@@ -138,7 +138,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
         return {name: term * (torch.inf if batch.epoch == 1 else 1.0) for name, term in terms.items()}
 
     monkeypatch.setattr(ClusterContrast, "loss", explode)
-    with pytest.raises(NonFiniteLoss, match=r"step 1 of epoch 2: contrast inf; .*optimizer\.lr"):
+    with pytest.raises(NonFiniteLoss, match=r"step 1 of epoch 2: .*contrast inf.*optimizer\.lr"):
         run_to_end(read_crops(painted), tiny, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     assert torch.load(run.checkpoint_file, weights_only=True)["epoch"] == 1
@@ -165,3 +165,25 @@ def test_bfloat16_autocast_trains(painted: Path, tiny: dict[str, object], tmp_pa
     run = run_to_end(read_crops(painted), tiny | {"epochs": 1, "precision": "bfloat16"}, tmp_path / "run")
     assert np.isfinite(run.read_metrics()[-1]["loss"])
     assert all(tensor.dtype != torch.bfloat16 for tensor in resight.load(run.path).encoder.state_dict().values())
+
+
+def test_a_tracker_that_is_not_installed_is_a_sentence(
+    painted: Path, tiny: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
+    with pytest.raises(ResightError, match=r"pip install 'resight\[wandb\]'"):
+        run_to_end(read_crops(painted), tiny | {"tracker": "wandb"}, tmp_path / "run")
+
+
+def test_metrics_reach_the_tracker(
+    painted: Path, tiny: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate import Accelerator
+
+    logged: list[tuple[int, dict[str, float]]] = []
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: ["tensorboard"])
+    monkeypatch.setattr(Accelerator, "init_trackers", lambda *_, **__: None)
+    monkeypatch.setattr(Accelerator, "log", lambda _, values, step: logged.append((step, values)))
+    run = run_to_end(read_crops(painted), tiny | {"tracker": "tensorboard", "epochs": 2}, tmp_path / "run")
+    assert [step for step, _ in logged] == [1, 2]
+    assert logged[1][1]["loss"] == run.read_metrics()[1]["loss"]

@@ -137,11 +137,12 @@ def read_recipe(method: str, recipe: str | Path) -> dict[str, Any]:
     return settings
 
 
-def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat
@@ -182,8 +183,8 @@ def build_config(
     if method not in METHODS:
         raise ResightError(f"There is no method '{method}': choose one of {', '.join(sorted(METHODS))}.")
     recipe = DEFAULT_RECIPE if recipe is None else recipe
-    base = _flatten(read_recipe(method, recipe))
-    changes = _flatten(overrides) if isinstance(overrides, dict) else parse_overrides(overrides)
+    base = flatten(read_recipe(method, recipe))
+    changes = flatten(overrides) if isinstance(overrides, dict) else parse_overrides(overrides)
     known = setting_names(method)
     nested: dict[str, Any] = {"method": {"name": method}}
     for source, values in ((f"the recipe '{recipe}'", base), ("the command", changes)):

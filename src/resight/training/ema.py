@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -37,3 +37,12 @@ class WeightAverage(Generic[_Module]):
         torch._foreach_lerp_([own[name] for name in floats], [other[name] for name in floats], 1 - decay)
         for name in own.keys() - set(floats):
             own[name].copy_(other[name])
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {"module": self.module.state_dict(), "steps": self.steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The reverse of :meth:`state`."""
+        self.module.load_state_dict(state["module"])
+        self.steps = state["steps"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,12 +20,15 @@ from resight.encoders import Encoder, embed_images
 from resight.errors import ResightError
 from resight.methods import METHODS, Batch, Method
 from resight.training.augment import epoch_seed, flip_and_crop, random_erasing
-from resight.training.config import TrainConfig
+from resight.training.config import TrainConfig, flatten
 from resight.training.ema import WeightAverage
 from resight.training.reporting import Reporter
-from resight.training.run import RunFolder, table_fingerprint, write_aside
+from resight.training.run import RunFolder, table_fingerprint
 from resight.training.sampling import pk_batches
 from resight.training.schedules import build_optimizer, learning_rate_factor
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 #: Called after an epoch with the encoder to use; what it returns joins the epoch's metrics under ``test_``.
 Evaluate = Callable[[Encoder], dict[str, Any]]
@@ -66,26 +70,15 @@ def fit(
         ResightError: the table lacks what the method needs, crops cannot be read, nothing clusters, the folder
             holds another run, or the loss is no longer finite.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
     reporter = reporter or Reporter()
     run = RunFolder(out)
     if run.config_file.exists() and not resume:
         raise ResightError(f"{out} already holds a run: go on with it by --resume, or choose another folder.")
-    AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
-    accelerator = Accelerator(
-        mixed_precision="bf16" if config.precision == "bfloat16" else "no",
-        log_with=None if config.tracker == "none" else config.tracker,
-        project_dir=str(run.path),
-    )
-    device = accelerator.device
+    accelerator = _accelerator(config, run)
     torch.manual_seed(config.seed)
-
+    learner = _Learner(config, accelerator)
     crops = table.subset(TRAIN)
-    encoder = Encoder(config.encoder)
-    method = METHODS[config.method.name](config.method, config.clustering, encoder)
-    method.check(crops)
+    learner.method.check(crops)
     if config.sampling.prefer_other_cameras:
         crops.require("camera", "sampling.prefer_other_cameras")
     pixels = open_pixel_cache(
@@ -96,55 +89,42 @@ def fit(
         max_unreadable=config.max_unreadable,
         progress=reporter.progress,
     )
-    if pixels.unreadable:
-        names = ", ".join(path for path, _ in pixels.unreadable[:5])
-        more = f" and {len(pixels.unreadable) - 5} more" if len(pixels.unreadable) > 5 else ""
-        reporter.say(f"{len(pixels.unreadable)} unreadable crops left out: {names}{more}.")
-    data = _describe_data(pixels, config, method)
+    data = _describe_data(pixels, config, learner.method)
     if run.config_file.exists():
         _check_same_run(run, config, data)
     else:
         run.start(config, data)
+    if pixels.unreadable:
+        names = ", ".join(path for path, _ in pixels.unreadable[:5])
+        more = f" and {len(pixels.unreadable) - 5} more, named in {run.data_file}" if len(pixels.unreadable) > 5 else ""
+        reporter.say(f"{len(pixels.unreadable)} unreadable crops left out: {names}{more}.")
 
-    trained = nn.ModuleDict({"encoder": encoder, "method": method}).to(device)
-    optimizer = build_optimizer(config.optimizer, trained)
-    average = WeightAverage(encoder, config.ema.decay) if config.ema.decay is not None else None
     first_epoch = 0
     if state := run.load_checkpoint():
-        trained.load_state_dict(state["trained"])
-        optimizer.load_state_dict(state["optimizer"])
-        if average is not None:
-            average.module.load_state_dict(state["average"])
-            average.steps = state["average_steps"]
+        learner.load_state(state)
         first_epoch = state["epoch"]
         reporter.say(f"Resumed after epoch {first_epoch} of {config.epochs}.")
-    if config.tracker != "none":
-        accelerator.init_trackers("resight", config.model_dump(mode="json"))
-
-    best_encoder = average.module if average is not None else encoder
-    if first_epoch == 0 and evaluate is not None and config.evaluate_every:
-        start = {"epoch": 0} | {f"test_{name}": value for name, value in evaluate(best_encoder).items()}
-        run.append(run.metrics_file, start)
-        reporter.epoch(start, config.epochs)
+    elif evaluate is not None and config.evaluate_every:
+        record = {"epoch": 0} | _scores(evaluate, learner.best)
+        run.append(run.metrics_file, record)
+        reporter.epoch(record, config.epochs)
     for epoch in range(first_epoch, config.epochs):
         clock = _Clock()
         torch.manual_seed(epoch_seed(config.seed, epoch))
         with clock("embed"):
             features = embed_images(
-                average.module if average is not None and config.ema.labels else encoder,
+                learner.labeller,
                 pixels.images,
                 batch=config.embed_batch,
                 flip=config.embed_flip,
                 autocast=accelerator.autocast,
-                progress=lambda done, total: reporter.progress("embedding", done, total),
+                progress=partial(reporter.progress, "embedding"),
             )
         with clock("label"):
-            labels = method.label(features, pixels.table.without_labels(), epoch).labels
+            labels = learner.method.label(features, pixels.table.without_labels(), epoch).labels
         with clock("train"):
-            losses = _train_epoch(
-                config, epoch, method, encoder, average, optimizer, pixels, features, labels, accelerator, reporter
-            )
-        record: dict[str, Any] = {
+            losses = _train_epoch(learner, epoch, pixels, features, labels, reporter)
+        record = {
             "epoch": epoch + 1,
             "lr": config.optimizer.lr * learning_rate_factor(config.optimizer, epoch, config.epochs),
             **losses,
@@ -154,22 +134,14 @@ def fit(
         with clock("metrics"):
             if pixels.table.identity is not None and pixels.table.is_person.any():
                 record |= clustering_quality(labels, pixels.table.identity)
-            last = epoch + 1 == config.epochs
-            if evaluate is not None and (last or (config.evaluate_every and (epoch + 1) % config.evaluate_every == 0)):
-                record |= {f"test_{name}": value for name, value in evaluate(best_encoder).items()}
+            every = config.evaluate_every or config.epochs
+            if evaluate is not None and (epoch + 1 == config.epochs or (epoch + 1) % every == 0):
+                record |= _scores(evaluate, learner.best)
         run.save_labels(epoch + 1, labels)
         run.append(run.metrics_file, record)
         run.append(run.timings_file, {"epoch": epoch + 1, **clock.seconds})
-        _save_weights(run, best_encoder)
-        run.save_checkpoint(
-            {
-                "epoch": epoch + 1,
-                "trained": trained.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "average": None if average is None else average.module.state_dict(),
-                "average_steps": 0 if average is None else average.steps,
-            }
-        )
+        run.save_weights(learner.best)
+        run.save_checkpoint({"epoch": epoch + 1, **learner.state()})
         if config.tracker != "none":
             accelerator.log({k: v for k, v in record.items() if isinstance(v, int | float)}, step=epoch + 1)
         reporter.epoch(record, config.epochs)
@@ -178,68 +150,134 @@ def fit(
     return run
 
 
+def _accelerator(config: TrainConfig, run: RunFolder) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.tracking import get_available_trackers
+
+    if config.tracker != "none" and config.tracker not in map(str, get_available_trackers()):
+        raise ResightError(
+            f"tracker={config.tracker} needs a package that is not installed: pip install 'resight[{config.tracker}]'."
+        )
+    AcceleratorState._reset_state()  # an earlier run in this process may have had another precision
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.precision == "bfloat16" else "no",
+        log_with=None if config.tracker == "none" else config.tracker,
+        project_dir=str(run.path),
+    )
+    if accelerator.num_processes > 1:
+        raise ResightError("A run uses one process and one device: start it without torchrun or accelerate launch.")
+    if config.tracker != "none":
+        accelerator.init_trackers("resight", {name: str(value) for name, value in flatten(config.model_dump()).items()})
+    return accelerator
+
+
+class _Learner:
+    """Everything that training changes, with what changes it."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self.encoder = Encoder(config.encoder)
+        self.method = METHODS[config.method.name](config.method, config.clustering, self.encoder)
+        self.trained = nn.ModuleDict({"encoder": self.encoder, "method": self.method}).to(accelerator.device)
+        self.optimizer = build_optimizer(config.optimizer, self.trained)
+        decay = config.ema.decay
+        self.average = None if decay is None else WeightAverage(self.encoder, decay)
+
+    @property
+    def best(self) -> Encoder:
+        """The encoder to keep and to score: the average, if there is one."""
+        return self.encoder if self.average is None else self.average.module
+
+    @property
+    def labeller(self) -> Encoder:
+        """The encoder whose features are clustered."""
+        return self.best if self.config.ema.labels else self.encoder
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds; random numbers are drawn anew from seed and epoch."""
+        return {
+            "trained": self.trained.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The reverse of :meth:`state`."""
+        self.trained.load_state_dict(state["trained"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state(state["average"])
+
+    def step(self, batch: Batch, images: Tensor, rate: float) -> dict[str, float]:
+        """One step of the optimiser; returns the loss, the gradient's norm and the loss's terms.
+
+        Raises:
+            NonFiniteLoss: one of them is not finite; nothing was changed.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.accelerator.autocast():
+            features = self.encoder(images)
+        terms = self.method.loss(batch, features)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        parameters = [p for p in self.trained.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.optimizer.clip_norm or torch.inf)
+        # one transfer from the device a step
+        values = torch.stack([loss, norm, *terms.values()]).detach().tolist()
+        told = dict(zip(["loss", "gradient_norm", *terms], values, strict=True))
+        if not np.isfinite(values).all():
+            raise NonFiniteLoss(", ".join(f"{name} {value:g}" for name, value in told.items()))
+        self.optimizer.step()
+        self.method.after_step(batch, features)
+        if self.average is not None:
+            self.average.update(self.encoder)
+        return told
+
+
 def _train_epoch(
-    config: TrainConfig,
+    learner: _Learner,
     epoch: int,
-    method: Method,
-    encoder: Encoder,
-    average: WeightAverage[Encoder] | None,
-    optimizer: torch.optim.Optimizer,
     pixels: PixelCache,
     features: np.ndarray,
     labels: np.ndarray,
-    accelerator: Any,
     reporter: Reporter,
 ) -> dict[str, float]:
-    """All steps of one epoch; returns the mean loss and its terms."""
-    device = accelerator.device
-    table = pixels.table
+    """All steps of one epoch; returns the means of what the steps return."""
+    config, device, table = learner.config, learner.accelerator.device, pixels.table
     all_labels = torch.from_numpy(labels).to(device)
     all_cameras = None if table.camera is None else torch.from_numpy(table.camera).to(device)
-    method.start_epoch(torch.from_numpy(features).to(device), all_labels, all_cameras)
+    learner.method.start_epoch(torch.from_numpy(features).to(device), all_labels, all_cameras)
     generator = torch.Generator().manual_seed(epoch_seed(config.seed, epoch, stream=1))
     rng = np.random.default_rng(epoch_seed(config.seed, epoch, stream=2))
-    batches = method.batches(labels, table) or pk_batches(labels, config.sampling, rng, table.camera)
-    sums: dict[str, float] = {}
-    encoder.train()
+    batches = learner.method.batches(labels, table) or pk_batches(labels, config.sampling, rng, table.camera)
+    learner.encoder.train()
     steps = config.sampling.iterations
+    told: list[dict[str, float]] = []
     for step, rows in enumerate(batches):
-        factor = learning_rate_factor(config.optimizer, epoch + step / steps, config.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = config.optimizer.lr * factor
         images = torch.from_numpy(pixels.images[rows]).to(device)
-        images = encoder.preprocess(flip_and_crop(images, config.augmentation, generator))
+        images = learner.encoder.preprocess(flip_and_crop(images, config.augmentation, generator))
         images = random_erasing(images, config.augmentation, generator)
         index = torch.from_numpy(rows).to(device)
         batch = Batch(index, all_labels[index], None if all_cameras is None else all_cameras[index], epoch)
-        with accelerator.autocast():
-            output = encoder(images)
-        terms = method.loss(batch, output)
-        total = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad()
-        accelerator.backward(total)
-        norm = _gradient_norm(optimizer, config.optimizer.clip_norm)
-        values = torch.stack([total, norm, *terms.values()]).detach().tolist()
-        if not np.isfinite(values).all():
-            told = ", ".join(f"{name} {value:g}" for name, value in zip(terms, values[2:], strict=True))
+        rate = config.optimizer.lr * learning_rate_factor(config.optimizer, epoch + step / steps, config.epochs)
+        try:
+            told.append(learner.step(batch, images, rate))
+        except NonFiniteLoss as error:
             raise NonFiniteLoss(
-                f"The loss is not finite at step {step + 1} of epoch {epoch + 1}: {told}; gradient norm {values[1]:g}. "
-                "The checkpoint of the last whole epoch is intact. Lower optimizer.lr, set optimizer.clip_norm, or "
-                "train in precision=float32."
-            )
-        optimizer.step()
-        method.after_step(batch, output)
-        if average is not None:
-            average.update(encoder)
-        for name, value in zip(["loss", "gradient_norm", *terms], values, strict=True):
-            sums[name] = sums.get(name, 0.0) + value
+                f"Training stopped being finite at step {step + 1} of epoch {epoch + 1}: {error}. The checkpoint of "
+                "the last whole epoch is intact. Lower optimizer.lr, set optimizer.clip_norm, or train in "
+                "precision=float32."
+            ) from None
         reporter.progress(f"epoch {epoch + 1}/{config.epochs}", step + 1, steps)
-    return {name: value / (step + 1) for name, value in sums.items()}
+    return {name: sum(values[name] for values in told) / len(told) for name in told[0]}
 
 
-def _gradient_norm(optimizer: torch.optim.Optimizer, limit: float | None) -> Tensor:
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    return nn.utils.clip_grad_norm_(parameters, torch.inf if limit is None else limit)
+def _scores(evaluate: Evaluate, encoder: Encoder) -> dict[str, Any]:
+    return {f"test_{name}": value for name, value in evaluate(encoder).items()}
 
 
 def _describe_data(pixels: PixelCache, config: TrainConfig, method: Method) -> dict[str, Any]:
@@ -264,13 +302,6 @@ def _check_same_run(run: RunFolder, config: TrainConfig, data: dict[str, Any]) -
         )
     if run.read_data()["fingerprint"] != data["fingerprint"]:
         raise ResightError(f"{run.path} was trained on other crops than those in {data['root']}: train elsewhere.")
-
-
-def _save_weights(run: RunFolder, encoder: Encoder) -> None:
-    from safetensors.torch import save_file
-
-    state = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-    write_aside(run.weights_file, lambda file: save_file(state, file))
 
 
 class _Clock:

@@ -34,7 +34,7 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     if "loss" in record:
         parts += [f"loss {record['loss']:.3f}", f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
     if "ari" in record:
-        parts.append(f"ARI {record['ari']:.3f}")
+        parts.append(f"ARI {record['ari']:.3f} of clustered crops, {record['all_ari']:.3f} of all")
     if "test_mAP" in record:
         parts.append(f"mAP {100 * record['test_mAP']:.1f} rank-1 {100 * record['test_rank1']:.1f}")
     return "  ".join(parts)

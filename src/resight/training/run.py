@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import nn
 
 from resight.crops import CropTable
 from resight.errors import ResightError
@@ -116,6 +117,13 @@ class RunFolder:
                 np.savez_compressed(stream, labels=labels.astype(np.int32))
 
         write_aside(folder / f"{epoch:04d}.npz", write)
+
+    def save_weights(self, module: nn.Module) -> None:
+        """Writes a module's state as safetensors."""
+        from safetensors.torch import save_file
+
+        state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+        write_aside(self.weights_file, lambda file: save_file(state, file))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Commits an epoch: metrics after this point are dropped by a resume."""
