@@ -12,7 +12,11 @@ import typer
 from resight import __version__
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from resight.crops import CropTable
+    from resight.crops.cache import PixelCache
+    from resight.model import Model
 
 app = typer.Typer(
     name="resight",
@@ -253,6 +257,22 @@ def _print_scores(scores: dict[str, Any]) -> None:
         console.print(f"{quality['clusters']} clusters, {quality['outliers']} outliers.", highlight=False)
 
 
+def _embed_data(
+    run: Path, data: Path, format: str, flip: bool | None, cache: Path | None, quiet: bool
+) -> tuple[Model, PixelCache, np.ndarray]:
+    """The run's model, the crops that could be read, and their embeddings; names the crops that could not."""
+    from resight.model import load
+
+    model = load(run)
+    table = _read(data, format, None)
+    with _reporter(quiet) as reporter:
+        pixels = model.open_cache(table, cache, progress=reporter.progress)
+        features = model.embed_cached(pixels, flip, reporter.progress)
+    for path, reason in pixels.unreadable:
+        print(f"left out: {path}: {reason}")
+    return model, pixels, features
+
+
 @app.command()
 def embed(
     run: RunArgument,
@@ -270,16 +290,10 @@ def embed(
     Example: **resight embed runs/first --data cameras/ --to embeddings.parquet**
     """
     from resight.export import check_embedding_file, write_embeddings
-    from resight.model import load
 
     check_embedding_file(to)
-    model = load(run)
-    table = _read(data, format, None)
-    with _reporter(quiet) as reporter:
-        pixels = model.open_cache(table, cache, progress=reporter.progress)
-        features = model.embed_cached(pixels, flip, reporter.progress)
+    _, pixels, features = _embed_data(run, data, format, flip, cache, quiet)
     write_embeddings(to, pixels.table, features)
-    _tell_unreadable(pixels.unreadable)
     print(f"{len(features)} embeddings of {features.shape[1]} numbers are in {to}.")
 
 
@@ -304,26 +318,15 @@ def cluster(
     Example: **resight cluster runs/first --data cameras/ --to identities.csv**
     """
     from resight.export import check_cluster_file, write_clusters
-    from resight.model import load
 
     check_cluster_file(to)
-    model = load(run)
-    table = _read(data, format, None)
-    with _reporter(quiet) as reporter:
-        pixels = model.open_cache(table, cache, progress=reporter.progress)
-        features = model.embed_cached(pixels, flip, reporter.progress)
-        labels = model.cluster(features, pixels.table, eps=eps, min_samples=min_samples)
+    model, pixels, features = _embed_data(run, data, format, flip, cache, quiet)
+    labels = model.cluster(features, pixels.table, eps=eps, min_samples=min_samples)
     write_clusters(to, pixels.table, labels.labels)
-    _tell_unreadable(pixels.unreadable)
     print(
         f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none; "
         f"the table is in {to}."
     )
-
-
-def _tell_unreadable(unreadable: tuple[tuple[str, str], ...]) -> None:
-    for path, reason in unreadable:
-        print(f"left out: {path}: {reason}")
 
 
 @app.command()
