@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -210,19 +210,19 @@ def train(
     config = resolve_config(method, recipe, settings, resume=out if resume else None)
     cache = out.parent / "pixels" if cache is None else cache
     reporter = reporter or Reporter()
-    evaluate_encoder: Callable[[Encoder], dict[str, Any]] | None = None
-    if can_be_scored(table):
+    scored = can_be_scored(table)
+    scores: dict[str, Any] = {}
 
-        def evaluate_encoder(encoder: Encoder) -> dict[str, Any]:
-            training = encoder.training
-            scores = evaluate(Model(encoder, config), table, cache=cache, progress=reporter.progress)
-            encoder.train(training)
-            return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
+    def score(encoder: Encoder) -> dict[str, Any]:
+        scores.update(evaluate(Model(encoder, config), table, cache=cache, progress=reporter.progress))
+        return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
 
-    run = fit(config, table, out, resume=resume, cache=cache, reporter=reporter, evaluate=evaluate_encoder)
+    run = fit(config, table, out, resume=resume, cache=cache, reporter=reporter, evaluate=score if scored else None)
     model = load(run.path)
-    if evaluate_encoder is not None:
-        save_evaluation(run, evaluate(model, table, cache=cache, progress=reporter.progress))
+    if scored:
+        if not scores:  # a finished run, resumed
+            score(model.encoder)
+        save_evaluation(run, scores)
     return model
 
 

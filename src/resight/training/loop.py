@@ -272,7 +272,8 @@ def _train_epoch(
                 "the last whole epoch is intact. Lower optimizer.lr, set optimizer.clip_norm, or train in "
                 "precision=float32."
             ) from None
-        reporter.progress(f"epoch {epoch + 1}/{config.epochs}", step + 1, steps)
+        reporter.progress(f"epoch {epoch + 1}", step + 1, steps)
+        reporter.progress("all steps", epoch * steps + step + 1, config.epochs * steps)
     return {name: sum(values[name] for values in told) / len(told) for name in told[0]}
 
 

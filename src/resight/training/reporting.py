@@ -67,6 +67,7 @@ class BarReporter(Reporter):
             TimeLeft(),
             console=Console(stderr=True),
             transient=True,
+            speed_estimate_period=300,  # a whole epoch or more, so that pauses to embed count in
         )
         self._tasks: dict[str, Any] = {}
 
@@ -87,8 +88,7 @@ class BarReporter(Reporter):
             self._bars.remove_task(self._tasks.pop(what))
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        self.progress("epochs", record["epoch"], epochs)
         self.say(describe_epoch(record, epochs))
 
     def say(self, text: str) -> None:
-        self._bars.console.print(text, highlight=False, markup=False)
+        self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
