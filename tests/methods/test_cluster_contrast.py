@@ -38,7 +38,7 @@ def test_the_loss_is_that_of_the_cluster_means() -> None:
     learner = method(temperature=0.1)
     learner.start_epoch(everything, LABELS, None)
     terms = learner.loss(batch_of([0, 1, 2, 4]), features_of(embedding))
-    means = torch.stack([F.normalize(everything[LABELS == cluster].mean(0), dim=0) for cluster in range(3)])
+    means = torch.stack([F.normalize(everything[LABELS.eq(cluster)].mean(0), dim=0) for cluster in range(3)])
     expected = 0.0
     for row, own in zip(embedding, [0, 0, 1, 2], strict=True):
         scores = [float(torch.exp(row @ mean / 0.1)) for mean in means]
