@@ -72,6 +72,7 @@ def test_evaluate(
     assert status == 0
     assert scores["mAP"] == saved["mAP"]
     assert scores["scored_queries"] == 8
+    assert scores["epoch"] == 3
     _, out, _ = resight(capsys, monkeypatch, *words, "--rerank", "--k1", 4, "--ap", "trapezoidal", "--clustering")
     assert "re-ranked" in out
     assert "AP trapezoidal" in out

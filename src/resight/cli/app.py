@@ -207,7 +207,7 @@ def evaluate(
         )
     assert model.run is not None
     scores |= {
-        "epoch": len(model.run.read_metrics()),
+        "epoch": model.run.read_metrics()[-1]["epoch"],
         "camera_use_in_training": model.run.read_data()["camera_use"],
     }
     if as_json:
@@ -247,12 +247,12 @@ def _print_scores(scores: dict[str, Any]) -> None:
             highlight=False,
         )
     if quality := scores.get("clustering"):
-        table = Table(title="Clusters of the test crops", title_justify="left")
-        for column in ("crops", "ARI", "AMI", "Fowlkes–Mallows", "V-measure", "homogeneity", "completeness"):
-            table.add_column(column, justify="right")
-        keys = ("ari", "ami", "fowlkes_mallows", "v_measure", "homogeneity", "completeness")
-        table.add_row("clustered", *(f"{quality[key]:.3f}" for key in keys))
-        table.add_row("all, outliers alone", *(f"{quality['all_' + key]:.3f}" for key in keys))
+        table = Table(
+            "", "clustered crops", "all, outliers alone", title="Clusters of the test crops", title_justify="left"
+        )
+        for key in ("ari", "ami", "fowlkes_mallows", "v_measure", "homogeneity", "completeness"):
+            name = key.upper() if len(key) == 3 else key.replace("_", "-")
+            table.add_row(name, f"{quality[key]:.3f}", f"{quality['all_' + key]:.3f}")
         console.print(table)
         console.print(f"{quality['clusters']} clusters, {quality['outliers']} outliers.", highlight=False)
 
