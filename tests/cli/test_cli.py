@@ -74,7 +74,7 @@ def test_evaluate(
     assert scores["scored_queries"] == 8
     assert scores["epoch"] == 3
     _, out, _ = resight(capsys, monkeypatch, *words, "--rerank", "--k1", 4, "--ap", "trapezoidal", "--clustering")
-    assert "re-ranked" in out
+    assert "re-ranked with k1=4, k2=6, lam=0.3" in out
     assert "AP trapezoidal" in out
     assert "Clusters of the test crops" in out
 

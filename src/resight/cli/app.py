@@ -228,13 +228,14 @@ def _print_scores(scores: dict[str, Any]) -> None:
     table.add_row(*(f"{100 * scores[key]:.1f}" for key in names))
     console.print(table)
     cameras = scores.get("camera_use_in_training") or []
+    rerank = scores.get("rerank")
     lines = [
         f"epoch {scores['epoch']}" if scores.get("epoch") else "",
         f"{scores['scored_queries']} queries scored, {scores['skipped_queries']} without a right answer skipped",
         f"{scores['gallery_size']} gallery crops"
         + (f", {scores['gallery_junk']} of them junk" if scores["gallery_junk"] else ""),
         f"AP {scores['ap']}",
-        f"re-ranked {scores['rerank']}" if scores.get("rerank") else "",
+        "re-ranked with " + ", ".join(f"{k}={v}" for k, v in rerank.items()) if rerank else "",
         "mirror images added" if scores.get("flip") else "",
         f"{scores['unreadable']} unreadable crops left out" if scores.get("unreadable") else "",
         "camera labels in training: " + (", ".join(cameras) if cameras else "none"),
