@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     ours = DepthwiseConv2d.forward
-    encoder = Encoder(EncoderConfig(weights="none", freeze_norms=True))
+    encoder = Encoder(EncoderConfig(weights="none"))
     images = encoder.preprocess(torch.randint(0, 256, (arguments.batch, 3, 128, 64), dtype=torch.uint8))
     print(f"EfficientNet-Lite0, 128×64, batch {arguments.batch}, {torch.get_num_threads()} threads")
     for bfloat16 in (False, True):
