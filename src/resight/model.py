@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from resight.clustering import PseudoLabels, cluster_crops, clustering_quality
-from resight.crops import GALLERY, QUERY, UNLABELLED, CropTable, read_crops, read_image
+from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
 from resight.encoders import Encoder, embed_images, read_state
 from resight.errors import ResightError
@@ -212,9 +212,14 @@ def train(
     reporter = reporter or Reporter()
     scored = can_be_scored(table)
     scores: dict[str, Any] = {}
+    pixels: PixelCache | None = None  # opened once: opening reads every file to hash it
 
     def score(encoder: Encoder) -> dict[str, Any]:
-        scores.update(evaluate(Model(encoder, config), table, cache=cache, progress=reporter.progress))
+        nonlocal pixels
+        model = Model(encoder, config)
+        if pixels is None:
+            pixels = model.open_cache(labelled_test_crops(table), cache, progress=reporter.progress)
+        scores.update(evaluate_cached(model, pixels, progress=reporter.progress))
         return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
 
     run = fit(config, table, out, resume=resume, cache=cache, reporter=reporter, evaluate=score if scored else None)
@@ -248,8 +253,27 @@ def can_be_scored(table: CropTable) -> bool:
         table.identity is not None
         and table.split is not None
         and bool((table.split == QUERY).any() and (table.split == GALLERY).any())
-        and bool((table.identity[table.split != "train"] != UNLABELLED).all())
+        and bool((table.identity[table.split != TRAIN] != UNLABELLED).all())
     )
+
+
+def labelled_test_crops(table: CropTable) -> CropTable:
+    """The ``query`` and ``gallery`` rows of a labelled table.
+
+    Raises:
+        ResightError: there are no labels to score against, or no split.
+    """
+    if table.identity is None:
+        raise ResightError(
+            f"There are no labels to score against: the crops in {table.root} (read as '{table.source}') have no "
+            "identities. 'resight cluster' groups them, 'resight embed' writes their embeddings."
+        )
+    if table.split is None:
+        raise ResightError(
+            f"The crops in {table.root} are not divided into query and gallery: give --train-identities N to hold out "
+            "the other identities, or a 'split' column."
+        )
+    return table.select(table.split != TRAIN)
 
 
 def evaluate(
@@ -282,17 +306,21 @@ def evaluate(
     Raises:
         ResightError: there are no labels to score against, or no query or gallery.
     """
-    if table.identity is None:
-        raise ResightError(
-            f"There are no labels to score against: the crops in {table.root} (read as '{table.source}') have no "
-            "identities. 'resight cluster' groups them, 'resight embed' writes their embeddings."
-        )
-    if table.split is None:
-        raise ResightError(
-            f"The crops in {table.root} are not divided into query and gallery: give --train-identities N to hold out "
-            "the other identities, or a 'split' column."
-        )
-    pixels = model.open_cache(table.select(table.split != "train"), cache, progress=progress)
+    pixels = model.open_cache(labelled_test_crops(table), cache, progress=progress)
+    return evaluate_cached(model, pixels, ap=ap, rerank=rerank, flip=flip, clustering=clustering, progress=progress)
+
+
+def evaluate_cached(
+    model: Model,
+    pixels: PixelCache,
+    *,
+    ap: str = "standard",
+    rerank: RerankOptions | None = None,
+    flip: bool | None = None,
+    clustering: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """:func:`evaluate` on test crops that are decoded already."""
     tested = pixels.table
     features = model.embed_cached(pixels, flip, progress)
     metrics = evaluate_splits(features, tested.identity, tested.camera, tested.split, ap=ap, rerank=rerank)
@@ -308,12 +336,10 @@ def evaluate(
 
 def save_evaluation(run: RunFolder, scores: dict[str, Any]) -> dict[str, Any]:
     """Writes ``evaluation.json``: the last epoch's figures, the best epoch's beside them, and camera use."""
-    epochs = run.read_metrics()
-    scored = [record for record in epochs if "test_mAP" in record]
+    scored = [record for record in run.read_metrics() if "test_mAP" in record]
     best = max(scored, key=lambda record: record["test_mAP"], default=None)
     result = scores | {
-        "epoch": epochs[-1]["epoch"] if epochs else 0,
-        "camera_use_in_training": run.read_data()["camera_use"],
+        **run.facts(),
         # Picked by the test figures themselves: for comparison with papers that do so, never the headline.
         "best_epoch": None
         if best is None or len(scored) < 2

@@ -206,10 +206,7 @@ def evaluate(
             progress=reporter.progress,
         )
     assert model.run is not None
-    scores |= {
-        "epoch": model.run.read_metrics()[-1]["epoch"],
-        "camera_use_in_training": model.run.read_data()["camera_use"],
-    }
+    scores |= model.run.facts()
     if as_json:
         print(json.dumps(scores))
     else:

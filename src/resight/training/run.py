@@ -107,6 +107,14 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics_file.read_text(encoding="utf-8").splitlines()]
 
+    def facts(self) -> dict[str, Any]:
+        """What is said beside every score: epochs done, and the ways in which training used camera labels."""
+        epochs = self.read_metrics()
+        return {
+            "epoch": epochs[-1]["epoch"] if epochs else 0,
+            "camera_use_in_training": self.read_data()["camera_use"],
+        }
+
     def save_labels(self, epoch: int, labels: np.ndarray) -> None:
         """Keeps an epoch's pseudo-labels."""
         folder = self.path / "labels"
