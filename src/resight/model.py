@@ -139,7 +139,7 @@ class Model:
             **changes: Settings of the clustering to use instead of the run's: ``eps``, ``k1`` and so on.
         """
         settings = self.config.clustering.model_dump() | {k: v for k, v in changes.items() if v is not None}
-        return cluster_crops(features, camera=table.camera, **settings)
+        return cluster_crops(features, camera=table.camera, device=self.encoder.mean.device, **settings)
 
 
 def _one_image(image: str | Path | np.ndarray, height: int, width: int) -> np.ndarray:
@@ -323,7 +323,15 @@ def evaluate_cached(
     """:func:`evaluate` on test crops that are decoded already."""
     tested = pixels.table
     features = model.embed_cached(pixels, flip, progress)
-    metrics = evaluate_splits(features, tested.identity, tested.camera, tested.split, ap=ap, rerank=rerank)
+    metrics = evaluate_splits(
+        features,
+        tested.identity,
+        tested.camera,
+        tested.split,
+        ap=ap,
+        rerank=rerank,
+        device=str(model.encoder.mean.device),
+    )
     scores = metrics.to_dict() | {
         "flip": model.config.embed_flip if flip is None else flip,
         "unreadable": len(pixels.unreadable),

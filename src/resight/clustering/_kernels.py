@@ -51,16 +51,6 @@ def map_rows(work: Callable[[int, int], T], num_rows: int, *, chunk: int) -> Ite
             yield future.result()
 
 
-@_jit(fastmath={"reassoc", "contract"})
-def squared_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared Euclidean distance of two float32 vectors, summed in float64: exactly symmetric, 0 for equal vectors."""
-    total = 0.0
-    for t in range(a.shape[0]):
-        difference = np.float64(a[t]) - np.float64(b[t])
-        total += difference * difference
-    return total
-
-
 @_jit()
 def grown(array: np.ndarray, size: int, capacity: int) -> np.ndarray:
     """A longer array that starts with the first ``size`` entries (a loop: it compiles faster than a slice)."""
@@ -71,113 +61,35 @@ def grown(array: np.ndarray, size: int, capacity: int) -> np.ndarray:
 
 
 @_jit()
-def kth_largest(values: np.ndarray, rank: int) -> float:
-    """The ``rank``-th largest (1: the largest) of float32 values, by quickselect; they are left untouched."""
-    work = values.copy()
-    low = 0
-    high = work.shape[0] - 1
-    target = rank - 1
-    while low < high:
-        pivot = work[(low + high) // 2]
-        left = low
-        right = high
-        while left <= right:
-            while work[left] > pivot:
-                left += 1
-            while work[right] < pivot:
-                right -= 1
-            if left <= right:
-                held = work[left]
-                work[left] = work[right]
-                work[right] = held
-                left += 1
-                right -= 1
-        if target <= right:
-            high = right
-        elif target >= left:
-            low = left
-        else:
-            break
-    return work[target]
+def from_half(bits: int) -> float:
+    """The float16 whose bits these are, as float32."""
+    magnitude = np.uint32((bits & np.uint32(0x7FFF)) << np.uint32(13))
+    sign = np.uint32((bits & np.uint32(0x8000)) << np.uint32(16))
+    return np.uint32(magnitude | sign).view(np.float32) * np.float32(2.0**112)
 
 
-@_jit()
-def select_neighbours(
-    features: np.ndarray,
-    similarity: np.ndarray,
-    first_row: int,
-    start: int,
-    stop: int,
-    margin: float,
-    indices: np.ndarray,
-    distances: np.ndarray,
-) -> None:
-    """Exact nearest neighbours of rows ``start..stop`` of a block, given approximate similarities.
+def unit_value(data: np.ndarray, norm: np.ndarray | None, i: int, t: int) -> float:
+    """Entry ``(i, t)`` of :class:`~resight.clustering.rows.UnitRows`, in float64 (a float32 number)."""
+    raise NotImplementedError("compiled only")
 
-    Args:
-        features: ``(N, D)`` float32, L2-normalised.
-        similarity: ``(B, N)`` float32 inner products, each within ``margin / 2`` of the true one.
-        first_row: Row of ``features`` that row 0 of ``similarity`` belongs to.
-        start: First row of the block to do.
-        stop: One past the last.
-        margin: What may separate a true neighbour from the k-th best approximate similarity.
-        indices: ``(N, k)`` int32, written.
-        distances: ``(N, k)`` float32, written.
-    """
-    num_points = features.shape[0]
-    k = indices.shape[1]
-    need = k - 1
-    capacity = 4 * need + 256
-    value = np.empty(capacity, np.float32)
-    where = np.empty(capacity, np.int32)
-    for row in range(start, stop):
-        i = first_row + row
-        indices[i, 0] = i
-        distances[i, 0] = 0.0
-        if need == 0:
-            continue
-        count = 0
-        cut = np.float32(-np.inf)
-        for j in range(num_points):
-            s = similarity[row, j]
-            if s >= cut and j != i:
-                if count == capacity:
-                    cut = np.float32(kth_largest(value, need) - margin)
-                    kept = 0
-                    for t in range(count):
-                        if value[t] >= cut:
-                            value[kept] = value[t]
-                            where[kept] = where[t]
-                            kept += 1
-                    count = kept
-                    if 2 * count > capacity:
-                        capacity *= 2
-                        value = grown(value, count, capacity)
-                        where = grown(where, count, capacity)
-                    if s < cut:
-                        continue
-                value[count] = s
-                where[count] = j
-                count += 1
-        if count > need:
-            cut = np.float32(kth_largest(value[:count], need) - margin)
-        exact = np.empty(count, np.float32)
-        kept = 0
-        for t in range(count):
-            if value[t] >= cut:
-                where[kept] = where[t]
-                exact[kept] = squared_distance(features[i], features[where[t]])
-                kept += 1
-        # bits of floats >= 0 order as the floats do; below them the position, which grows with the index
-        bits = exact.view(np.int32)
-        key = np.empty(kept, np.int64)
-        for t in range(kept):
-            key[t] = (np.int64(bits[t]) << 32) | t
-        key = np.sort(key)
-        for t in range(need):
-            position = key[t] & 0xFFFFFFFF
-            indices[i, t + 1] = where[position]
-            distances[i, t + 1] = exact[position]
+
+@numba.extending.overload(unit_value, inline="always")
+def _unit_value(data, norm, i, t):  # type: ignore[no-untyped-def]  # numba compares the bare signatures
+    if norm is None or isinstance(norm, numba.types.NoneType):
+        return lambda data, norm, i, t: np.float64(data[i, t])
+    if data.dtype == numba.uint16:
+        return lambda data, norm, i, t: np.float64(np.float32(np.float64(from_half(np.uint32(data[i, t]))) / norm[i]))
+    return lambda data, norm, i, t: np.float64(np.float32(np.float64(data[i, t]) / norm[i]))
+
+
+@_jit(fastmath={"reassoc", "contract"})
+def pair_distance(data: np.ndarray, norm: np.ndarray | None, i: int, j: int) -> float:
+    """Squared Euclidean distance of two unit rows, summed in float64: exactly symmetric, 0 for equal rows."""
+    total = 0.0
+    for t in range(data.shape[1]):
+        difference = unit_value(data, norm, i, t) - unit_value(data, norm, j, t)
+        total += difference * difference
+    return total
 
 
 @_jit()
@@ -204,26 +116,30 @@ def reciprocal_rows(indices: np.ndarray, start: int, stop: int, depth: int) -> t
 
 @_jit()
 def weight_rows(
-    features: np.ndarray,
+    data: np.ndarray,
+    norm: np.ndarray | None,
     indices: np.ndarray,
     distances: np.ndarray,
     full_counts: np.ndarray,
     full: np.ndarray,
     half_counts: np.ndarray,
     half: np.ndarray,
+    scale: np.ndarray | None,
     start: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of V: the expanded reciprocal set of each crop, weighted by ``exp(-distance)``, summing to 1.
 
     Args:
-        features: ``(N, D)`` float32, L2-normalised: some members of the set are not among the neighbours.
+        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`: not all members are among the neighbours.
+        norm: Its ``norm``.
         indices: ``(N, k)`` neighbours R(i).
         distances: ``(N, k)`` their squared distances.
         full_counts: ``(N,)`` sizes of N(i).
         full: ``(N, k1)`` members of N(i).
         half_counts: ``(N,)`` sizes of the half-depth sets.
         half: ``(N, h)`` members of the half-depth sets.
+        scale: ``(N,)`` what the distances of each row are divided by first, or ``None``.
         start: First row to do.
         stop: One past the last.
 
@@ -239,6 +155,7 @@ def weight_rows(
     values = np.empty(columns.shape[0], np.float64)
     filled = 0
     for i in range(start, stop):
+        unit = 1.0 if scale is None else np.float64(scale[i])
         size = full_counts[i]
         if row.shape[0] < size * (1 + half.shape[1]):
             row = np.empty(size * (1 + half.shape[1]), np.int64)
@@ -263,13 +180,13 @@ def weight_rows(
             weight[row[t]] = -1.0
         for t in range(k):
             if mark[indices[i, t]] >= 2 * i:
-                weight[indices[i, t]] = np.exp(-np.float64(distances[i, t]))
+                weight[indices[i, t]] = np.exp(-np.float64(distances[i, t]) / unit)
         members = np.sort(row[:size])
         total = 0.0
         for t in range(size):
             j = members[t]
             if weight[j] < 0.0:
-                weight[j] = np.exp(-np.float64(np.float32(squared_distance(features[i], features[j]))))
+                weight[j] = np.exp(-np.float64(np.float32(pair_distance(data, norm, i, j))) / unit)
             total += weight[j]
         if filled + size > columns.shape[0]:
             room = 2 * columns.shape[0] + size
@@ -326,31 +243,60 @@ def mean_rows(
 
 
 @_jit()
+def invert(
+    indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, num_columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Inverted index of sparse rows: which rows hold a column, ascending, with their values.
+
+    Returns:
+        ``(num_columns + 1,)`` starts of the lists, their rows (int32) and values, and where in them each entry went.
+    """
+    starts = np.zeros(num_columns + 1, np.int64)
+    for p in range(columns.shape[0]):
+        starts[columns[p] + 1] += 1
+    for m in range(num_columns):
+        starts[m + 1] += starts[m]
+    place = starts[:-1].copy()
+    rows = np.empty(columns.shape[0], np.int32)
+    held = np.empty(columns.shape[0], values.dtype)
+    position = np.empty(columns.shape[0], np.int64)
+    for i in range(indptr.shape[0] - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            q = place[columns[p]]
+            place[columns[p]] += 1
+            rows[q] = i
+            held[q] = values[p]
+            position[p] = q
+    return starts, rows, held, position
+
+
+@_jit()
 def jaccard_rows(
-    ids: np.ndarray,
     indptr: np.ndarray,
     columns: np.ndarray,
     values: np.ndarray,
     inverse_indptr: np.ndarray,
     inverse_rows: np.ndarray,
     inverse_values: np.ndarray,
+    position: np.ndarray | None,
     max_distance: float,
     start: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of the Jaccard distance that are below 1 and at most ``max_distance``.
 
-    For every entry of row i the inverted index says which rows share it; each pair's sum of minima is
-    taken in float64 over ascending columns, so ``J[i, j]`` and ``J[j, i]`` are the same number.
+    For every entry of row i the inverted index says which rows share it; the sum of minima of a pair is taken in
+    float64, over ascending columns, so that a distance which ties with the threshold is not parted from it by rounding.
 
     Args:
-        ids: ``(M,)`` which crops the rows of V belong to.
-        indptr: ``(M + 1,)`` of V by rows, with ``columns`` and ``values``.
-        columns: Of V by rows, ascending within a row.
-        values: Of V by rows.
-        inverse_indptr: ``(N + 1,)`` of V by columns, with ``inverse_rows`` and ``inverse_values``.
-        inverse_rows: Of V by columns.
-        inverse_values: Of V by columns.
+        indptr: ``(M + 1,)`` of the rows of V to do, with ``columns`` and ``values``.
+        columns: Ascending within a row.
+        values: float64.
+        inverse_indptr: ``(N + 1,)`` of the inverted index of the whole V, with ``inverse_rows`` and ``inverse_values``.
+        inverse_rows: Ascending within a list.
+        inverse_values: float64.
+        position: Where in the inverted index each entry of V stands: then only pairs ``j > i`` are done. ``None``
+            does all pairs of the rows given.
         max_distance: Largest distance to keep, compared in float32.
         start: First row to do.
         stop: One past the last.
@@ -362,8 +308,8 @@ def jaccard_rows(
     limit = np.float32(max_distance)
     counts = np.zeros(stop - start, np.int64)
     shared = np.zeros(num_points, np.float64)
-    touched = np.empty(num_points, np.int64)
-    out_columns = np.empty(max(64, 64 * (stop - start)), np.int32)
+    touched = np.empty(num_points + 1, np.int32)
+    out_columns = np.empty(max(64, 16 * (stop - start)), np.int32)
     out_values = np.empty(out_columns.shape[0], np.float32)
     distance = np.empty(num_points, np.float32)
     filled = 0
@@ -372,11 +318,11 @@ def jaccard_rows(
         for p in range(indptr[i], indptr[i + 1]):
             m = columns[p]
             own = values[p]
-            for q in range(inverse_indptr[m], inverse_indptr[m + 1]):
+            first = inverse_indptr[m] if position is None else position[p] + 1
+            for q in range(first, inverse_indptr[m + 1]):
                 j = inverse_rows[q]
-                if shared[j] == 0.0:
-                    touched[size] = j
-                    size += 1
+                touched[size] = j  # kept where it is new: no branch to guess
+                size += shared[j] == 0.0
                 shared[j] += min(own, inverse_values[q])
         kept = 0
         for t in range(size):
@@ -384,7 +330,7 @@ def jaccard_rows(
             s = shared[j]
             shared[j] = 0.0
             d = np.float32(1.0 - s / (2.0 - s))
-            if d < np.float32(1e-12) or j == ids[i]:  # equal rows, but for the rounding of their sums
+            if d < np.float32(1e-12):  # equal rows, but for the rounding of their sums
                 d = np.float32(0.0)
             if d < np.float32(1.0) and d <= limit:
                 distance[j] = d
@@ -401,3 +347,90 @@ def jaccard_rows(
             filled += 1
         counts[i - start] = kept
     return counts, grown(out_columns, filled, filled), grown(out_values, filled, filled)
+
+
+@_jit()
+def mirror(counts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Symmetric sparse rows with a diagonal of zeros from the part above the diagonal; columns ascending.
+
+    Returns:
+        ``(N + 1,)`` starts of the rows, int32 columns and the values.
+    """
+    num_points = counts.shape[0]
+    starts = np.zeros(num_points + 1, np.int64)
+    for i in range(num_points):
+        starts[i + 1] += counts[i] + 1
+    for p in range(columns.shape[0]):
+        starts[columns[p] + 1] += 1
+    for i in range(num_points):
+        starts[i + 1] += starts[i]
+    place = starts[:-1].copy()
+    all_columns = np.empty(starts[num_points], np.int32)
+    all_values = np.empty(starts[num_points], values.dtype)
+    p = 0
+    for i in range(num_points):  # when row i comes up, what lies before its diagonal has been written
+        q = place[i]
+        all_columns[q] = i
+        all_values[q] = 0
+        for t in range(counts[i]):
+            j = columns[p]
+            all_columns[q + 1 + t] = j
+            all_values[q + 1 + t] = values[p]
+            all_columns[place[j]] = i
+            all_values[place[j]] = values[p]
+            place[j] += 1
+            p += 1
+    return starts, all_columns, all_values
+
+
+@_jit()
+def density_labels(
+    indptr: np.ndarray, columns: np.ndarray, distances: np.ndarray, eps: float, min_samples: int
+) -> np.ndarray:
+    """DBSCAN on the symmetric sparse rows of :func:`resight.clustering.dbscan`, by union of core crops' sets."""
+    num_points = indptr.shape[0] - 1
+    core = np.zeros(num_points, np.bool_)
+    for i in range(num_points):
+        near = 1
+        for p in range(indptr[i], indptr[i + 1]):
+            near += distances[p] <= eps and columns[p] != i
+        core[i] = near >= min_samples
+    parent = np.arange(num_points)
+    for i in range(num_points):
+        if core[i]:
+            for p in range(indptr[i], indptr[i + 1]):
+                j = columns[p]
+                if j < i and distances[p] <= eps and core[j]:
+                    a = i
+                    while parent[a] != a:
+                        parent[a] = parent[parent[a]]
+                        a = parent[a]
+                    b = j
+                    while parent[b] != b:
+                        parent[b] = parent[parent[b]]
+                        b = parent[b]
+                    if a < b:  # the lowest crop of a set stands for it
+                        parent[b] = a
+                    else:
+                        parent[a] = b
+    labels = np.full(num_points, -1, np.int64)
+    clusters = 0
+    for i in range(num_points):
+        if core[i]:
+            a = i
+            while parent[a] != a:
+                a = parent[a]
+            if a == i:  # numbered by the lowest core crop
+                labels[i] = clusters
+                clusters += 1
+            else:
+                labels[i] = labels[a]
+    for i in range(num_points):
+        if not core[i]:
+            lowest = clusters
+            for p in range(indptr[i], indptr[i + 1]):
+                if distances[p] <= eps and core[columns[p]]:
+                    lowest = min(lowest, labels[columns[p]])
+            if lowest < clusters:
+                labels[i] = lowest
+    return labels

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 
 from resight.errors import ResightError
 
@@ -34,34 +33,13 @@ def dbscan(distances: sp.csr_matrix, eps: float, min_samples: int = 4) -> np.nda
     if not sp.issparse(distances) or distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
         raise ResightError("DBSCAN needs a square sparse matrix of distances, one row a crop.")
     check_density(eps, min_samples)
+    from resight.clustering import _kernels
+
     matrix = sp.csr_matrix(distances)
-    num_points = matrix.shape[0]
-    near = matrix.data <= matrix.data.dtype.type(eps) if matrix.data.dtype.kind == "f" else matrix.data <= eps
-    row = np.repeat(np.arange(num_points, dtype=matrix.indices.dtype), np.diff(matrix.indptr))[near]
-    column = matrix.indices[near]
-    apart = row != column
-    row, column = row[apart], column[apart]
-
-    core = np.bincount(row, minlength=num_points) + 1 >= min_samples
-    labels = np.full(num_points, -1, np.int64)
-    core_index = np.flatnonzero(core)
-    if len(core_index) == 0:
-        return labels
-
-    inside = core[row] & core[column]
-    links = (np.ones(int(inside.sum()), np.int8), (row[inside], column[inside]))
-    _, component = connected_components(sp.csr_matrix(links, shape=matrix.shape), directed=False)
-    _, first, member = np.unique(component[core_index], return_index=True, return_inverse=True)
-    number = np.empty(len(first), np.int64)
-    number[np.argsort(first)] = np.arange(len(first))  # by the lowest index of a core crop
-    labels[core_index] = number[member.reshape(-1)]
-
-    reach = core[row] & ~core[column]
-    lowest = np.full(num_points, len(first), np.int64)
-    np.minimum.at(lowest, column[reach], labels[row[reach]])
-    border = lowest < len(first)
-    labels[border] = lowest[border]
-    return labels
+    kind = matrix.data.dtype.type if matrix.data.dtype.kind == "f" else np.float64
+    return np.asarray(
+        _kernels.density_labels(matrix.indptr, matrix.indices, matrix.data, kind(eps), int(min_samples)), np.int64
+    )
 
 
 def check_density(eps: float, min_samples: int) -> None:

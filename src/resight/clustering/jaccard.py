@@ -46,39 +46,52 @@ def jaccard_distance(
     """
     if math.isnan(max_distance) or max_distance < 0:
         raise ResightError(f"max_distance of the Jaccard distance must be at least 0, got {max_distance}.")
-    rows, columns = membership(features_or_neighbours, k1, k2)
-    return _join(jaccard_chunks(rows, columns, max_distance), rows.shape[0])
+    from resight.clustering import _kernels
+
+    neighbours = _with_features(features_or_neighbours, k1, k2)
+    weights = encode(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    num_points = len(neighbours)
+    pieces = list(jaccard_chunks(weights, invert(weights), max_distance))
+    starts, columns, values = _kernels.mirror(*(np.concatenate(part) for part in zip(*pieces, strict=True)))
+    return _csr(starts, columns, values, (num_points, num_points))
 
 
-def membership(features_or_neighbours: Any, k1: int, k2: int) -> tuple[sp.csr_matrix, sp.csc_matrix]:
-    """The neighbour weights V of :func:`jaccard_distance`, by rows and by columns.
+def encode(
+    neighbours: Neighbours, *, depth: int, half_depth: int, k2: int, scale: np.ndarray | None = None
+) -> sp.csr_matrix:
+    """The neighbour weights V of :func:`jaccard_distance`.
+
+    Args:
+        neighbours: At least ``depth`` neighbours a crop, with the features.
+        depth: Size of R(i), i included; clipped to N.
+        half_depth: Size of H(i), i included.
+        k2: Neighbours averaged over.
+        scale: ``(N,)`` what the distances of each row are divided by first; ``None`` takes them as they are.
 
     Returns:
-        V as ``(N, N)`` float64 CSR with sorted columns, and the same as CSC: its inverted index.
+        V as ``(N, N)`` float64 CSR with sorted columns; each row sums to 1.
+
+    Raises:
+        ResightError: The neighbours are too few, or lack the features.
     """
     from resight.clustering import _kernels
 
-    check_depths(k1, k2)
-    if isinstance(features_or_neighbours, Neighbours):
-        neighbours = features_or_neighbours
-    else:
-        neighbours = nearest_neighbours(features_or_neighbours, k1)
     num_points = len(neighbours)
-    depth = min(k1, num_points)
+    depth = min(depth, num_points)
     if neighbours.k < depth:
         raise ResightError(
-            f"The Jaccard distance with k1={k1} needs {depth} neighbours a crop, but only {neighbours.k} were given: "
-            f"search for k={k1}."
+            f"The Jaccard distance needs {depth} neighbours a crop, but only {neighbours.k} were given: "
+            f"search for k={depth}."
         )
-    if neighbours.features is None:
+    rows = neighbours.features
+    if rows is None:
         raise ResightError(
             "The Jaccard distance needs the features beside the neighbours, for set members that are not among "
             "them: pass the features, or neighbours from nearest_neighbours, which carry them."
         )
-    features = np.ascontiguousarray(neighbours.features, dtype=np.float32)
+    data, norm = rows.data, rows.norm
     indices = np.ascontiguousarray(neighbours.indices[:, :depth], dtype=np.int32)
     distances = np.ascontiguousarray(neighbours.distances[:, :depth], dtype=np.float32)
-    half_depth = min(round(k1 / 2) + 1, depth)  # Python rounds halves to even, as the definition asks
 
     def reciprocal(size: int) -> tuple[np.ndarray, np.ndarray]:
         def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,52 +101,75 @@ def membership(features_or_neighbours: Any, k1: int, k2: int) -> tuple[sp.csr_ma
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     full_counts, full = reciprocal(depth)
-    half_counts, half = reciprocal(half_depth)
+    half_counts, half = reciprocal(min(half_depth, depth))
 
     def weigh(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _kernels.weight_rows(features, indices, distances, full_counts, full, half_counts, half, start, stop)
+        return _kernels.weight_rows(
+            data, norm, indices, distances, full_counts, full, half_counts, half, scale, start, stop
+        )
 
     weights = _join(_kernels.map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
     if k2 > 1:
         indptr, columns, values = weights.indptr, weights.indices, weights.data
 
         def average(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            return _kernels.mean_rows(indptr, columns, values, indices, min(k2, depth), start, stop)
+            return _kernels.mean_rows(indptr, columns, values, neighbours.indices, min(k2, neighbours.k), start, stop)
 
         weights = _join(_kernels.map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
-    return weights, weights.tocsc()
+    return weights
+
+
+#: Starts of the lists, rows and values of each column of V, and where in them each entry of V stands.
+InvertedIndex = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def invert(weights: sp.csr_matrix) -> InvertedIndex:
+    """Inverted index of V: which rows hold a column, ascending."""
+    from resight.clustering import _kernels
+
+    index: InvertedIndex = _kernels.invert(weights.indptr, weights.indices, weights.data, weights.shape[1])
+    return index
 
 
 def jaccard_chunks(
-    rows: sp.csr_matrix, columns: sp.csc_matrix, max_distance: float, *, ids: np.ndarray | None = None
+    weights: sp.csr_matrix, index: InvertedIndex, max_distance: float, *, rows: np.ndarray | None = None
 ) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Jaccard distances of consecutive ranges of rows: counts, ascending columns, float32 distances.
 
     Args:
-        rows: ``(M, N)`` CSR with sorted columns: the rows of V to compare with all rows.
-        columns: ``(N, N)`` CSC of the whole V.
+        weights: V as ``(N, N)`` CSR with sorted columns.
+        index: Its inverted index.
         max_distance: Largest distance kept.
-        ids: ``(M,)`` crops that ``rows`` belong to; by default all of them in order.
+        rows: Rows to compare with all rows; by default every pair is done once, from its lower row.
     """
     from resight.clustering import _kernels
 
-    crops = np.arange(rows.shape[0]) if ids is None else np.asarray(ids, np.int64)
+    starts, holders, held, position = index
+    chosen = weights if rows is None else weights[rows]
+    chosen.sort_indices()
 
     def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return _kernels.jaccard_rows(
-            crops,
-            rows.indptr,
-            rows.indices,
-            rows.data,
-            columns.indptr,
-            columns.indices,
-            columns.data,
+            chosen.indptr,
+            chosen.indices,
+            chosen.data,
+            starts,
+            holders,
+            held,
+            position if rows is None else None,
             float(max_distance),
             start,
             stop,
         )
 
-    return _kernels.map_rows(work, rows.shape[0], chunk=_chunk(columns.shape[0]))
+    return _kernels.map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
+
+
+def _with_features(features_or_neighbours: Any, k1: int, k2: int) -> Neighbours:
+    check_depths(k1, k2)
+    if isinstance(features_or_neighbours, Neighbours):
+        return features_or_neighbours
+    return nearest_neighbours(features_or_neighbours, k1)
 
 
 def check_depths(k1: int, k2: int) -> None:
@@ -152,11 +188,16 @@ def _chunk(num_points: int) -> int:
 def _join(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], num_points: int) -> sp.csr_matrix:
     """Put consecutive ranges of sparse rows into one ``(N, N)`` CSR matrix."""
     pieces = list(parts)
-    indptr = np.zeros(num_points + 1, np.int64)
-    np.cumsum(np.concatenate([piece[0] for piece in pieces]), out=indptr[1:])
+    starts = np.zeros(num_points + 1, np.int64)
+    np.cumsum(np.concatenate([piece[0] for piece in pieces]), out=starts[1:])
     columns = np.concatenate([piece[1] for piece in pieces])
     values = np.concatenate([piece[2] for piece in pieces])
-    matrix = sp.csr_matrix((values, columns, indptr), shape=(num_points, num_points), copy=False)
+    return _csr(starts, columns, values, (num_points, num_points))
+
+
+def _csr(starts: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
+    """A CSR matrix that is known to be in order."""
+    matrix = sp.csr_matrix((values, columns, starts), shape=shape, copy=False)
     matrix.has_sorted_indices = True
     matrix.has_canonical_format = True
     return matrix

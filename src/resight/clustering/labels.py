@@ -10,10 +10,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from resight.clustering.dbscan import check_density, dbscan
-from resight.clustering.jaccard import check_depths, jaccard_chunks, jaccard_distance, membership
-from resight.clustering.neighbours import Neighbours, nearest_neighbours, normalise
+from resight.clustering.jaccard import check_depths, encode, invert, jaccard_chunks, jaccard_distance
+from resight.clustering.neighbours import Neighbours, Search, nearest_neighbours
+from resight.clustering.rows import UnitRows, room_for, unit_rows
 from resight.errors import ResightError
 
+_BLOCK = 8192  # features looked at together
 _SAMPLED_ROWS = 4096  # crops whose distances are looked at when nothing clusters
 
 
@@ -27,9 +29,11 @@ class PseudoLabels:
 
     Attributes:
         labels: ``(N,)`` int64, 0 … C-1, or -1 for an outlier, which has no pseudo-label.
+        recall: Share of the true neighbours that an approximate search found, on a sample; ``None`` for an exact one.
     """
 
     labels: np.ndarray
+    recall: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels))
@@ -84,11 +88,14 @@ def cluster_crops(
     min_samples: int = 4,
     camera: Any = None,
     centre_cameras: bool = False,
+    search: Search = "auto",
+    recall: float = 0.95,
+    device: Any = None,
 ) -> PseudoLabels:
     """Cluster crops by density in the k-reciprocal Jaccard distance.
 
     Args:
-        features: ``(N, D)`` array or memory map; L2-normalised here.
+        features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here.
         k1: Size of the neighbour lists (see :func:`~resight.clustering.jaccard_distance`).
         k2: Neighbours whose rows are averaged.
         eps: Largest Jaccard distance between neighbours of DBSCAN.
@@ -96,6 +103,10 @@ def cluster_crops(
         camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
         centre_cameras: Subtract from every feature the mean feature of its camera before the search (see
             :func:`centre_by_camera`). This uses camera labels: a result got with it is not camera-free.
+        search: ``"exact"``, ``"approximate"`` or ``"auto"``, by the number of crops (see
+            :func:`~resight.clustering.nearest_neighbours`).
+        recall: Share of the true neighbours that an approximate search aims to find.
+        device: Where to search for neighbours, as torch names it; ``None`` is the CPU.
 
     Returns:
         The pseudo-labels; at least one cluster.
@@ -112,12 +123,12 @@ def cluster_crops(
                 "clustering.centre_cameras needs the camera of every crop, and none are known: give the crop table "
                 "a camera column or set clustering.centre_cameras to false."
             )
-        features = centre_by_camera(features, camera)
-    neighbours = nearest_neighbours(features, k1)
+        features = UnitRows(centre_by_camera(features, camera))
+    neighbours = nearest_neighbours(features, k1, search=search, recall=recall, device=device)
     labels = dbscan(jaccard_distance(neighbours, k1, k2, max_distance=eps), eps, min_samples)
     if labels.max() < 0:
         raise NoClusters(_explain(neighbours, k1, k2, eps, min_samples))
-    return PseudoLabels(labels)
+    return PseudoLabels(labels, neighbours.recall)
 
 
 def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
@@ -131,29 +142,35 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
         camera: ``(N,)`` camera of each crop.
 
     Returns:
-        ``(N, D)`` float32 L2-normalised features.
+        ``(N, D)`` float32 L2-normalised features: a new array, on disk where it does not fit in memory.
 
     Raises:
         ResightError: The cameras are not one a crop, or the features are not usable.
     """
-    unit = normalise(features)
+    rows = unit_rows(features)
     cameras = np.asarray(camera)
-    if cameras.shape != (len(unit),):
+    if cameras.shape != (len(rows),):
         raise ResightError(
-            f"There are {len(unit)} features, but the cameras have shape {cameras.shape}: give one camera a crop."
+            f"There are {len(rows)} features, but the cameras have shape {cameras.shape}: give one camera a crop."
         )
     _, group = np.unique(cameras, return_inverse=True)
     group = group.reshape(-1)
-    for number in range(int(group.max()) + 1):
-        rows = np.flatnonzero(group == number)
-        mean = unit[rows].mean(axis=0, dtype=np.float64)
-        for start in range(0, len(rows), 8192):
-            part = rows[start : start + 8192]
-            moved = unit[part] - mean
-            norm = np.sqrt((moved * moved).sum(axis=1))
-            left = norm > 1e-6
-            unit[part[left]] = moved[left] / norm[left, None]
-    return unit
+    blocks = [slice(first, first + _BLOCK) for first in range(0, len(rows), _BLOCK)]
+    mean = np.zeros((int(group.max()) + 1, rows.dim))
+    for block in blocks:
+        part = rows.take(block)
+        for number in np.unique(group[block]):
+            mean[number] += part[group[block] == number].sum(axis=0, dtype=np.float64)
+    mean /= np.bincount(group)[:, None]
+    result = rows.data if rows.held and rows is not features else room_for((len(rows), rows.dim), np.float32)
+    for block in blocks:
+        part = rows.take(block)
+        moved = part - mean[group[block]]
+        norm = np.sqrt((moved * moved).sum(axis=1))
+        left = norm > 1e-6
+        result[block] = part
+        result[block][left] = moved[left] / norm[left, None]
+    return result
 
 
 def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: int) -> str:
@@ -165,13 +182,11 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
             f"{start}there are fewer crops than clustering.min_samples={min_samples}, so no crop can have enough "
             f"neighbours. Use more crops or lower clustering.min_samples."
         )
-    weights, inverse = membership(neighbours, k1, k2)
+    weights = encode(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
     sample = np.arange(num_points)
     if num_points > _SAMPLED_ROWS:
         sample = np.linspace(0, num_points - 1, _SAMPLED_ROWS).astype(np.int64)
-        weights = weights[sample]
-        weights.sort_indices()
-    deciding = _deciding_distance(weights, inverse, sample, min_samples - 1)
+    deciding = _deciding_distance(weights, sample, min_samples - 1)
     low, median, high = (float(value) for value in np.quantile(deciding, (0.1, 0.5, 0.9)))
     rank = min_samples - 1
     which = {1: "nearest", 2: "second nearest", 3: "third nearest"}.get(rank, f"{rank}th nearest")
@@ -201,10 +216,10 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
     )
 
 
-def _deciding_distance(weights: sp.csr_matrix, inverse: sp.csc_matrix, crops: np.ndarray, rank: int) -> np.ndarray:
-    """``(M,)`` Jaccard distance of each row to its ``rank``-th nearest other crop; 1 where there is none."""
+def _deciding_distance(weights: sp.csr_matrix, crops: np.ndarray, rank: int) -> np.ndarray:
+    """``(M,)`` Jaccard distance of each of the crops to its ``rank``-th nearest other crop; 1 where there is none."""
     result: list[float] = []
-    for counts, _, distances in jaccard_chunks(weights, inverse, 1.0, ids=crops):
+    for counts, _, distances in jaccard_chunks(weights, invert(weights), 1.0, rows=crops):
         stops = np.cumsum(counts)
         for stop, count in zip(stops, counts, strict=True):
             # the crop itself is one of the zeros, so rank counts from it

@@ -1,16 +1,19 @@
-"""Exact nearest neighbours of L2-normalised features, in blocks."""
+"""Nearest neighbours of L2-normalised features: exact, or approximate for very many crops."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from resight.clustering.rows import UnitRows, room_for, unit_rows
 from resight.errors import ResightError
 
-#: Similarities held at once when the caller does not choose a block: 64 MiB of float32.
-_BLOCK_ELEMENTS = 1 << 24
+Search = Literal["auto", "exact", "approximate"]
+
+#: More crops than this are searched approximately on a CPU, and ten times as many on a GPU, unless told otherwise.
+APPROXIMATE_ABOVE = 150_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +23,17 @@ class Neighbours:
     Attributes:
         indices: ``(N, k)`` int32. Row i holds i itself first, then the others, nearest first; ties by index.
         distances: ``(N, k)`` float32 squared Euclidean distances of the L2-normalised features.
-        features: ``(N, D)`` float32 L2-normalised features the distances belong to. The Jaccard distance
+        features: The L2-normalised features the distances belong to. The Jaccard distance
             needs them for members of the expanded sets that are not among the k neighbours.
+        furthest: ``(N,)`` float32 largest squared distance of each row, where it was asked for.
+        recall: Share of the true neighbours found, measured on a sample; ``None`` after an exact search.
     """
 
     indices: np.ndarray
     distances: np.ndarray
-    features: np.ndarray | None = None
+    features: UnitRows | None = None
+    furthest: np.ndarray | None = None
+    recall: float | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -37,86 +44,72 @@ class Neighbours:
         return int(self.indices.shape[1])
 
 
-def normalise(features: Any, *, block: int = 8192) -> np.ndarray:
-    """L2-normalise the rows, computed in float64 and stored as float32.
-
-    Args:
-        features: ``(N, D)`` array, memory map or CPU tensor of numbers.
-        block: Rows converted at once; the result does not depend on it.
-
-    Returns:
-        ``(N, D)`` float32, C-contiguous.
-
-    Raises:
-        ResightError: The array is not two-dimensional or empty, or a row is zero or not finite.
-    """
-    array = features if isinstance(features, np.ndarray) else np.asarray(features)
-    if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
-        raise ResightError(
-            f"Features must be a non-empty two-dimensional array of numbers, one row a crop; got shape "
-            f"{array.shape} of {array.dtype}."
-        )
-    result = np.empty(array.shape, np.float32)
-    for start in range(0, len(array), block):
-        rows = np.array(array[start : start + block], dtype=np.float64, order="C")
-        scale = np.abs(rows).max(axis=1)
-        bad = np.flatnonzero(~np.isfinite(scale) | (scale == 0))
-        if len(bad):
-            row = start + int(bad[0])
-            what = "is all zeros" if scale[bad[0]] == 0 else "holds a value that is not finite (NaN or infinity)"
-            raise ResightError(
-                f"Row {row} of the features {what}, so it has no direction to compare: check the crop in that "
-                f"row and whether training diverged."
-            )
-        rows /= scale[:, None]
-        rows /= np.sqrt((rows * rows).sum(axis=1))[:, None]
-        result[start : start + block] = rows
-    return result
-
-
-def nearest_neighbours(features: Any, k: int, *, block: int | None = None) -> Neighbours:
+def nearest_neighbours(
+    features: Any,
+    k: int,
+    *,
+    search: Search = "auto",
+    recall: float = 0.95,
+    furthest: bool = False,
+    device: Any = None,
+    memory: int | None = None,
+) -> Neighbours:
     """Find the k nearest neighbours of every row, the row itself included and first.
 
-    Similarities come in blocks from a float32 matrix product; every crop whose similarity lies within twice
-    the product's worst rounding error of the k-th is then compared again by its exact squared distance
-    (float64 sum in a fixed order, rounded to float32). The product only chooses candidates, so neither the
-    number of threads nor the block size changes the result.
+    The exact search looks at approximate similarities (bfloat16 products where the processor is quick at them), keeps
+    all crops that the products' worst error does not rule out, and orders these by exact distance: the float64 sum of
+    squared differences of the float32 unit rows, rounded to float32. Neither the number of threads nor the memory
+    given changes its result. The approximate search does the same with the crops of the nearest cells of an inverted
+    file (:mod:`resight.clustering.inverted`).
 
     Args:
-        features: ``(N, D)`` array or memory map of numbers (float16, float32, …); L2-normalised here.
+        features: ``(N, D)`` array or memory map of numbers (float16, float32, …), which may be larger than the memory;
+            L2-normalised here.
         k: Neighbours a row, the row itself included; clipped to N.
-        block: Rows whose similarities are held at once (``block × N`` float32); by default 64 MiB worth.
+        search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
+        recall: Share of the true neighbours that the approximate search aims to find, above 0 and at most 1.
+        furthest: Also find the largest distance of each row; not with an approximate search.
+        device: Where to search exactly, as torch names it (``"cuda"``); ``None`` and ``"cpu"`` are the CPU.
+        memory: Bytes that features and candidates may take each before they are read from disk or done in parts; by
+            default, shares of what is available.
 
     Returns:
-        Neighbours of all rows.
+        Neighbours of all rows. Results that do not fit in memory lie in an unnamed temporary file (``TMPDIR`` says
+        where).
 
     Raises:
-        ResightError: ``k`` or ``block`` is below 1, or the features are not usable (see :func:`normalise`).
+        ResightError: A setting is out of range, or the features are not usable (see
+            :func:`resight.clustering.rows.unit_rows`).
     """
     if k < 1:
         raise ResightError(f"The number of neighbours k must be at least 1, got {k}.")
-    if block is not None and block < 1:
-        raise ResightError(f"The block of rows must be at least 1, got {block}.")
-    from resight.clustering import _kernels
+    if search not in ("auto", "exact", "approximate"):
+        raise ResightError(f"clustering.search must be auto, exact or approximate, got '{search}'.")
+    if not 0 < recall <= 1:
+        raise ResightError(f"clustering.recall must be above 0 and at most 1, got {recall}.")
+    if furthest and search == "approximate":
+        raise ResightError("The furthest crops need an exact search: set search to exact, or leave furthest out.")
+    from resight.clustering.exact import search_exact
+    from resight.clustering.products import Products
 
-    unit = normalise(features)
-    num_points, dim = unit.shape
-    k = min(int(k), num_points)
-    rows = min(block or max(16, min(1024, _BLOCK_ELEMENTS // num_points)), num_points)
-    # |error of a float32 inner product of unit vectors| <= dim · 2^-24 in any order of summation;
-    # the last term covers the rounding of the normalised rows and of the exact distance.
-    margin = 2.02 * dim * 2.0**-24 + 2e-6
-    indices = np.empty((num_points, k), np.int32)
-    distances = np.empty((num_points, k), np.float32)
-    similarity = np.empty((rows, num_points), np.float32)
-    for first in range(0, num_points, rows):
-        size = min(rows, num_points - first)
-        held = similarity[:size]
-        np.matmul(unit[first : first + size], unit.T, out=held)
+    rows = unit_rows(features, memory=memory)
+    k = min(int(k), len(rows))
+    indices = room_for((len(rows), k), np.int32, memory=memory)
+    distances = room_for((len(rows), k), np.float32, memory=memory)
+    far = np.empty(len(rows), np.float32) if furthest else None
+    on_device = device is not None and str(device).split(":")[0] != "cpu"
+    limit = APPROXIMATE_ABOVE * (10 if on_device else 1)
+    if search == "approximate" or (search == "auto" and not furthest and len(rows) > limit):
+        from resight.clustering.inverted import search_approximate
 
-        def select(start: int, stop: int, held: np.ndarray = held, first: int = first) -> None:
-            _kernels.select_neighbours(unit, held, first, start, stop, margin, indices, distances)
+        found = search_approximate(rows, Products(rows), indices, distances, recall=recall, memory=memory)
+        return Neighbours(indices, distances, rows, recall=found["recall"])
+    if on_device:
+        import torch
 
-        for _ in _kernels.map_rows(select, size, chunk=64):
-            pass
-    return Neighbours(indices, distances, unit)
+        from resight.clustering.device import search_on_device
+
+        search_on_device(rows, indices, distances, far, torch.device(device))
+    else:
+        search_exact(rows, Products(rows), indices, distances, far, memory=memory)
+    return Neighbours(indices, distances, rows, far)

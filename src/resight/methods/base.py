@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -50,6 +51,7 @@ class Method(nn.Module, ABC):
     buffers that a method registers are optimised and checkpointed with the encoder's.
 
     Attributes:
+        device: Where the training runs; the loop sets it. Neighbours are searched there.
         name: What ``resight train`` calls it.
         summary: One line for ``resight methods``.
         Options: The type of its constants.
@@ -63,6 +65,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.options = options
         self.clustering = clustering
+        self.device = torch.device("cpu")
 
     @property
     def camera_use(self) -> tuple[str, ...]:
@@ -76,7 +79,7 @@ class Method(nn.Module, ABC):
 
     def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
         """Pseudo-labels from the features ``(N, D)`` of all crops; the table carries no identities."""
-        return cluster_crops(features, camera=table.camera, **self.clustering.model_dump())
+        return cluster_crops(features, camera=table.camera, device=self.device, **self.clustering.model_dump())
 
     @abstractmethod
     def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:

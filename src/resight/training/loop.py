@@ -121,7 +121,8 @@ def fit(
                 progress=partial(reporter.progress, "embedding"),
             )
         with clock("label"):
-            labels = learner.method.label(features, pixels.table.without_labels(), epoch).labels
+            found = learner.method.label(features, pixels.table.without_labels(), epoch)
+        labels = found.labels
         with clock("train"):
             losses = _train_epoch(learner, epoch, pixels, features, labels, reporter)
         record = {
@@ -131,6 +132,8 @@ def fit(
             "clusters": int(labels.max()) + 1,
             "outliers": int((labels < 0).sum()),
         }
+        if found.recall is not None:
+            record["neighbour_recall"] = found.recall
         with clock("metrics"):
             if pixels.table.identity is not None and pixels.table.is_person.any():
                 record |= clustering_quality(labels, pixels.table.identity)
@@ -180,6 +183,7 @@ class _Learner:
         self.accelerator = accelerator
         self.encoder = Encoder(config.encoder)
         self.method = METHODS[config.method.name](config.method, config.clustering, self.encoder)
+        self.method.device = accelerator.device
         self.trained = nn.ModuleDict({"encoder": self.encoder, "method": self.method}).to(accelerator.device)
         self.optimizer = build_optimizer(config.optimizer, self.trained)
         decay = config.ema.decay

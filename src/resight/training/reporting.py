@@ -33,6 +33,8 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     parts = [f"epoch {record['epoch']}/{epochs}"]
     if "loss" in record:
         parts += [f"loss {record['loss']:.3f}", f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
+    if "neighbour_recall" in record:
+        parts.append(f"{100 * record['neighbour_recall']:.1f} % of the true neighbours found")
     if "ari" in record:
         parts.append(f"ARI {record['ari']:.3f} of clustered crops, {record['all_ari']:.3f} of all")
     if "test_mAP" in record:

@@ -1,0 +1,150 @@
+"""Exact nearest neighbours on a GPU, with torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from resight.clustering.exact import furthest_of, search_some
+from resight.clustering.rows import UnitRows
+
+_SLACK = 32  # candidates beyond the neighbours asked for
+_TILE_ELEMENTS = 1 << 28  # similarities held at once: 1 GiB of float32
+_GATHERED = 1 << 27  # numbers compared at once in float64: 1 GiB
+
+
+def search_on_device(
+    rows: UnitRows,
+    indices: np.ndarray,
+    distances: np.ndarray,
+    furthest: np.ndarray | None,
+    device: Any,
+    *,
+    tile_elements: int = _TILE_ELEMENTS,
+    slack: int = _SLACK,
+) -> dict[str, float]:
+    """Write the exact neighbours of all rows, found on a device.
+
+    A product in full float32 chooses ``k + slack`` candidates of a row, which are ordered by their distance in float64.
+    Where the k-th of them is not certainly nearer than whatever was left out, the row is searched again on the CPU.
+
+    Args:
+        rows: N rows.
+        indices: ``(N, k)`` int32, written.
+        distances: ``(N, k)`` float32, written.
+        furthest: ``(N,)`` float32, written where given.
+        device: A ``torch.device``.
+        tile_elements: Similarities held at once on the device.
+        slack: Candidates beyond k.
+
+    Returns:
+        ``repeated``, the number of rows searched again.
+    """
+    import torch
+
+    size, k = indices.shape
+    bound = 1.01 * rows.dim * 2.0**-24 + 1e-6
+    kept = min(k - 1 + slack, size - 1)
+    height = max(1, min(1024, tile_elements // size))
+    width = max(kept + 1, tile_elements // height)
+    again: list[np.ndarray] = []
+    far_again: list[np.ndarray] = []
+    with torch.inference_mode(), _full_float32():
+        blocks = [
+            (left, torch.from_numpy(np.ascontiguousarray(rows.take(slice(left, left + width)))).to(device))
+            for left in range(0, size, width)
+        ]
+        for top in range(0, size, height):
+            bottom = min(top + height, size)
+            own = torch.arange(top, bottom, device=device)
+            pieces = [block[max(0, top - left) : max(0, bottom - left)] for left, block in blocks]
+            part = torch.cat(pieces)
+            near = _Best(kept, True)
+            far = _Best(min(slack, size), False) if furthest is not None else None
+            for left, block in blocks:
+                tile = part @ block.T
+                if far is not None:
+                    far.add(tile, left)
+                inside = (own >= left) & (own < left + len(block))
+                tile[inside.nonzero()[:, 0], own[inside] - left] = -torch.inf
+                near.add(tile, left)
+            where, exact, order = _ordered(part, blocks, near)
+            indices[top:bottom, 0], distances[top:bottom, 0] = np.arange(top, bottom), 0
+            indices[top:bottom, 1:] = where.gather(1, order)[:, : k - 1].cpu().numpy()
+            distances[top:bottom, 1:] = exact.gather(1, order)[:, : k - 1].cpu().numpy()
+            if kept < size - 1 and k > 1:
+                reached = 1 - exact.gather(1, order)[:, k - 2] / 2
+                again.append(top + np.flatnonzero((reached <= near.worst() + bound).cpu().numpy()))
+            if far is not None and furthest is not None:
+                _, exact, _ = _ordered(part, blocks, far)
+                furthest[top:bottom] = exact.amax(dim=1).cpu().numpy()
+                if slack < size:
+                    reached = 1 - exact.amax(dim=1) / 2
+                    far_again.append(top + np.flatnonzero((reached >= far.worst() - bound).cpu().numpy()))
+    repeat = np.concatenate([*again, np.empty(0, np.int64)]).astype(np.int64)
+    search_some(rows, repeat, indices, distances)
+    if furthest is not None:
+        furthest_of(rows, np.concatenate([*far_again, np.empty(0, np.int64)]).astype(np.int64), furthest)
+    return {"repeated": len(repeat)}
+
+
+class _Best:
+    """The largest (or smallest) similarities of each row so far, and their columns."""
+
+    def __init__(self, count: int, largest: bool) -> None:
+        self.count = count
+        self.largest = largest
+        self.value: Any = None
+        self.where: Any = None
+
+    def add(self, tile: Any, first: int) -> None:
+        import torch
+
+        value, where = tile.topk(min(self.count, tile.shape[1]), dim=1, largest=self.largest)
+        where = where + first
+        if self.value is not None:
+            value, where = torch.cat([self.value, value], dim=1), torch.cat([self.where, where], dim=1)
+            value, place = value.topk(min(self.count, value.shape[1]), dim=1, largest=self.largest)
+            where = where.gather(1, place)
+        self.value, self.where = value, where
+
+    def worst(self) -> Any:
+        """``(B,)`` the last similarity kept: nothing left out is better."""
+        return self.value.amin(dim=1) if self.largest else self.value.amax(dim=1)
+
+
+def _ordered(part: Any, blocks: list[tuple[int, Any]], best: _Best) -> tuple[Any, Any, Any]:
+    """Candidates by ascending column, their exact distances (float32), and their order by distance, ties by column."""
+    import torch
+
+    where, _ = best.where.sort(dim=1)
+    exact = torch.empty(where.shape, dtype=torch.float32, device=where.device)
+    step = max(1, _GATHERED // (where.shape[1] * part.shape[1])) if where.shape[1] else len(where)
+    for first in range(0, len(where), step):
+        chosen = where[first : first + step]
+        if len(blocks) == 1:
+            other = blocks[0][1][chosen]
+        else:
+            other = torch.empty((*chosen.shape, part.shape[1]), device=where.device)
+            for left, block in blocks:
+                inside = (chosen >= left) & (chosen < left + len(block))
+                other[inside] = block[chosen[inside] - left]
+        apart = part[first : first + step, None].double() - other.double()
+        exact[first : first + step] = apart.square_().sum(dim=2).float()
+    return where, exact, exact.argsort(dim=1, stable=True)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """No TensorFloat-32 in matrix products: its error would be that of bfloat16."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

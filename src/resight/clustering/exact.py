@@ -1,0 +1,214 @@
+"""Exact nearest neighbours on the CPU: a symmetric sweep of approximate products, then exact distances of candidates.
+
+A row's candidates are the columns whose approximate similarity lies within the products' error of its k-th best one.
+They certainly hold the true neighbours, so ordering them by exact distance gives the exact answer, whichever way the
+products were rounded. A row with more candidates than its buffer holds is searched again by itself in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from resight.clustering import _search
+from resight.clustering.products import TILE_ELEMENTS, Products
+from resight.clustering.rows import UnitRows, available_memory
+
+_ROWS_PER_TASK = 64
+_READ_AT_ONCE = 1 << 25  # numbers of rows that are not held in memory
+
+
+class Candidates:
+    """Buffers of candidates for consecutive rows; :mod:`resight.clustering._search` says what they hold.
+
+    Args:
+        origin: First row.
+        size: Number of rows.
+        need: Neighbours wanted beside the row itself.
+        products: Where the similarities come from; its bounds decide what is dropped.
+        capacity: Candidates a row.
+    """
+
+    def __init__(self, origin: int, size: int, need: int, products: Products, capacity: int) -> None:
+        self.origin = origin
+        self.need = need
+        self.products = products
+        self.value = np.empty((size, capacity), np.float32)
+        self.where = np.empty((size, capacity), np.int32)
+        self.count = np.zeros(size, np.int32)
+        self.cut = np.full(size, -np.inf, np.float32)
+        self.full = np.full(size, min(capacity, 2 * need + 32), np.int32)
+        self.spilt = np.zeros(size, bool)
+
+    def offer(self, tile: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, to_columns: bool = False) -> None:
+        """Offer the crops ``columns`` of a tile to the crops ``rows``, or the other way round."""
+        kernel, size = (_search.offer_columns, len(columns)) if to_columns else (_search.offer_rows, len(rows))
+
+        def work(start: int, stop: int) -> None:
+            kernel(
+                tile, rows, columns, self.origin, self.value, self.where, self.count, self.cut, self.full, self.spilt,
+                max(self.need, 1), self.products.margin, self.products.slope, start, stop,
+            )  # fmt: skip
+
+        for _ in _search.map_rows(work, size, chunk=_ROWS_PER_TASK if not to_columns else 512):
+            pass
+
+    def finish(self, rows: UnitRows, indices: np.ndarray, distances: np.ndarray) -> int:
+        """Write the exact order of the candidates of every row; how many distances that took."""
+
+        def work(start: int, stop: int) -> int:
+            return int(
+                _search.finish_rows(
+                    rows.data, rows.norm, self.origin, self.value, self.where, self.count, self.need,
+                    self.products.margin, self.products.slope, indices, distances, start, stop,
+                )
+            )  # fmt: skip
+
+        return sum(_search.map_rows(work, len(self.count), chunk=_ROWS_PER_TASK))
+
+
+def candidate_capacity(need: int) -> int:
+    """Candidates a row that the buffers hold."""
+    return 4 * need + 256
+
+
+def search_exact(
+    rows: UnitRows,
+    products: Products,
+    indices: np.ndarray,
+    distances: np.ndarray,
+    furthest: np.ndarray | None = None,
+    *,
+    memory: int | None = None,
+    tile_rows: int | None = None,
+) -> dict[str, float]:
+    """Write the exact neighbours of all rows.
+
+    Args:
+        rows: N rows.
+        products: Their approximate products.
+        indices: ``(N, k)`` int32, written.
+        distances: ``(N, k)`` float32, written.
+        furthest: ``(N,)`` float32, written where given: the largest distance of each row.
+        memory: Bytes for the candidates. While all rows' fit, each pair is multiplied once; else rows are done in
+            panels, and pairs across panels twice.
+        tile_rows: Rows multiplied at once.
+
+    Returns:
+        ``candidates`` (exact distances a row, mean) and ``repeated`` (rows searched again).
+    """
+    size, k = indices.shape
+    need = k - 1
+    capacity = min(candidate_capacity(need), max(size, 8))
+    room = available_memory() // 4 if memory is None else memory
+    panel = int(min(size, max(4096, room // (8 * (capacity + (128 if furthest is not None else 0))))))
+    height = tile_rows or int(max(16, min(1024 if rows.held else 4096, TILE_ELEMENTS // size)))
+    height = min(height, panel)
+    width = max(height, TILE_ELEMENTS // height)
+    if not rows.held:
+        width = min(width, max(height, _READ_AT_ONCE // rows.dim))
+    ids = np.arange(size, dtype=np.int32)
+    computed = 0
+    repeat: list[np.ndarray] = []
+    far_repeat: list[np.ndarray] = []
+    for first in range(0, size, panel):
+        last = min(first + panel, size)
+        near = Candidates(first, last - first, need, products, capacity)
+        far = Candidates(first, last - first, 1, products, min(128, max(size, 8))) if furthest is not None else None
+        for top in range(first, last, height):
+            bottom = min(top + height, last)
+            # columns of earlier panels, then of this one from the diagonal on, then of later ones
+            for left, right in _pieces(first, top, bottom, last, size, width):
+                tile = products.tile(slice(top, bottom), slice(left, right))
+                mirrored = bottom <= left and right <= last
+                for candidates in (near, far):
+                    if candidates is None:
+                        continue
+                    if candidates is far:
+                        np.negative(tile, out=tile)
+                    candidates.offer(tile, ids[top:bottom], ids[left:right])
+                    if mirrored:
+                        candidates.offer(tile, ids[top:bottom], ids[left:right], to_columns=True)
+        computed += near.finish(rows, indices, distances)
+        repeat.append(first + np.flatnonzero(near.spilt))
+        if far is not None and furthest is not None:
+            _finish_furthest(far, rows, furthest)
+            far_repeat.append(first + np.flatnonzero(far.spilt))
+        del near, far
+    again = np.concatenate(repeat)
+    search_some(rows, again, indices, distances)
+    if furthest is not None:
+        furthest_of(rows, np.concatenate(far_repeat), furthest)
+    return {"candidates": computed / size, "repeated": len(again)}
+
+
+def _pieces(first: int, top: int, bottom: int, last: int, size: int, width: int) -> list[tuple[int, int]]:
+    """Ranges of columns to multiply rows ``top..bottom`` with; no range mixes mirrored columns with others."""
+    ranges = [(0, first), (top, bottom), (bottom, last), (last, size)]
+    return [(left, min(left + width, stop)) for start, stop in ranges for left in range(start, stop, width)]
+
+
+def search_some(rows: UnitRows, wanted: np.ndarray, indices: np.ndarray, distances: np.ndarray) -> None:
+    """Write the exact neighbours of the rows ``wanted`` into those rows of the result, by products in float32."""
+    found, near = exact_rows(rows, wanted, indices.shape[1])
+    indices[wanted] = found
+    distances[wanted] = near
+
+
+def exact_rows(rows: UnitRows, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """``(W, k)`` exact neighbours and distances of the rows ``wanted``, by products in float32 and growing buffers."""
+    indices = np.empty((len(wanted), k), np.int32)
+    distances = np.empty((len(wanted), k), np.float32)
+    for part, tile, margin in _whole_rows(rows, wanted):
+
+        def work(start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin) -> None:
+            _search.search_rows(
+                rows.data, rows.norm, tile, wanted[part], margin, indices[part], distances[part], start, stop
+            )
+
+        for _ in _search.map_rows(work, len(tile), chunk=16):
+            pass
+    return indices, distances
+
+
+def _finish_furthest(far: Candidates, rows: UnitRows, furthest: np.ndarray) -> None:
+    def work(start: int, stop: int) -> None:
+        _search.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
+
+    for _ in _search.map_rows(work, len(far.count), chunk=_ROWS_PER_TASK):
+        pass
+
+
+def furthest_of(rows: UnitRows, wanted: np.ndarray, furthest: np.ndarray) -> None:
+    """Write the largest distance of the rows ``wanted``, by products in float32."""
+    for part, tile, margin in _whole_rows(rows, wanted):
+        result = np.empty(len(tile), np.float32)
+
+        def work(
+            start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin, out: Any = result
+        ) -> None:
+            _search.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
+
+        for _ in _search.map_rows(work, len(tile), chunk=16):
+            pass
+        furthest[wanted[part]] = result
+
+
+def _whole_rows(rows: UnitRows, wanted: np.ndarray) -> Any:
+    """Blocks of the rows ``wanted`` with their float32 similarities to all rows: the part, the tile, its margin."""
+    if not len(wanted):
+        return
+    products = Products(rows, "float32")
+    step = max(1, min(1024, 4 * TILE_ELEMENTS // len(rows)))
+    width = max(1, (TILE_ELEMENTS if rows.held else _READ_AT_ONCE // rows.dim) // (step if rows.held else 1))
+    for first in range(0, len(wanted), step):
+        part = slice(first, min(first + step, len(wanted)))
+        if len(rows) <= width:
+            yield part, products.tile(wanted[part], slice(0, len(rows))), products.margin
+            continue
+        tile = np.empty((part.stop - part.start, len(rows)), np.float32)
+        for left in range(0, len(rows), width):
+            columns = slice(left, min(left + width, len(rows)))
+            tile[:, columns] = products.tile(wanted[part], columns)
+        yield part, tile, products.margin

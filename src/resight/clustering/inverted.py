@@ -1,0 +1,158 @@
+"""Approximate nearest neighbours of very many crops: an inverted file of cells, searched cell by cell.
+
+Rows are put into cells by spherical k-means, and each row is compared with the members of its few nearest cells (Jégou,
+Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011, section IV, without the compression).
+As every row is also a query, all queries of a cell meet all its members in one matrix product. The best candidates are
+then ordered by exact distance, as in the exact search.
+
+How many cells to look into is measured: for a sample of rows the exact neighbours are found, and the ranks of the cells
+that these lie in say at once what share any number of cells would have found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from resight.clustering import _kernels
+from resight.clustering.exact import Candidates, exact_rows, search_some
+from resight.clustering.products import TILE_ELEMENTS, Products, quickest_product
+from resight.clustering.rows import UnitRows, available_memory
+
+_SAMPLE = 512  # rows whose exact neighbours are found, once to choose the number of cells and once to report
+_TRAINING_ROWS = 40  # a cell, in k-means
+_ROUNDS = 8  # of k-means
+_BLOCK = 4096
+
+
+def search_approximate(
+    rows: UnitRows,
+    products: Products,
+    indices: np.ndarray,
+    distances: np.ndarray,
+    *,
+    recall: float,
+    cells: int | None = None,
+    memory: int | None = None,
+) -> dict[str, float]:
+    """Write neighbours of all rows, most of them the true ones.
+
+    Args:
+        rows: N rows.
+        products: Their approximate products.
+        indices: ``(N, k)`` int32, written.
+        distances: ``(N, k)`` float32, written: exact for the neighbours found.
+        recall: Share of the true neighbours to find, aimed at on a sample.
+        cells: Cells of the inverted file; by default ``1.5 √N``.
+        memory: Bytes for the candidates; what does not fit at once is done in panels of rows.
+
+    Returns:
+        ``recall`` as measured on another sample, ``cells``, ``probes`` (cells looked into for a row) and ``repeated``
+        (rows whose cells held too few others, searched exactly).
+    """
+    size, k = indices.shape
+    rng = np.random.default_rng(0)
+    number = int(min(max(cells or round(1.5 * size**0.5), 1), size))
+    centroids = _spherical_kmeans(rows, number, rng)
+    probes = _probes(rows, centroids, rng, k, recall)
+    nearest = np.empty((size, probes), np.int32)
+    for first in range(0, size, _BLOCK):
+        nearest[first : first + _BLOCK] = _nearest_cells(rows.take(slice(first, first + _BLOCK)), centroids, probes)
+    members_of, members = _lists(nearest[:, :1], number)
+    queries_of, queries = _lists(nearest, number)
+    del nearest
+
+    capacity = 2 * k + 128
+    room = available_memory() // 4 if memory is None else memory
+    panel = int(min(size, max(4096, room // (8 * capacity))))
+    few = []
+    for origin in range(0, size, panel):
+        candidates = Candidates(origin, min(panel, size - origin), k - 1, products, capacity)
+        for cell in range(number):
+            inside = members[members_of[cell] : members_of[cell + 1]]
+            asking = queries[queries_of[cell] : queries_of[cell + 1]]
+            asking = asking[np.searchsorted(asking, origin) : np.searchsorted(asking, origin + panel)]
+            step = max(1, TILE_ELEMENTS // max(1, len(inside)))
+            for first in range(0, len(asking) if len(inside) else 0, step):
+                part = asking[first : first + step]
+                candidates.offer(products.tile(part, inside), part, inside)
+        candidates.finish(rows, indices, distances)
+        few.append(origin + np.flatnonzero(candidates.count < k - 1))
+        del candidates
+    again = np.concatenate(few)
+    search_some(rows, again, indices, distances)
+
+    sample = np.sort(rng.choice(size, min(_SAMPLE, size), replace=False))
+    true, _ = exact_rows(rows, sample, k)
+    found = [len(np.intersect1d(a[1:], b[1:], assume_unique=True)) for a, b in zip(true, indices[sample], strict=True)]
+    share = float(np.sum(found)) / max(1, len(sample) * (k - 1))
+    return {
+        "recall": share if k > 1 else 1.0,
+        "cells": number,
+        "probes": probes,
+        "repeated": len(again),
+    }
+
+
+def _spherical_kmeans(rows: UnitRows, cells: int, rng: np.random.Generator) -> np.ndarray:
+    """``(cells, D)`` float32 directions: k-means by cosine similarity on a sample of rows."""
+    size = min(len(rows), _TRAINING_ROWS * cells)
+    sample = rows.take(np.sort(rng.choice(len(rows), size, replace=False)))
+    centroids = sample[np.sort(rng.choice(size, cells, replace=False))]
+    for _ in range(_ROUNDS):
+        cell = np.concatenate(
+            [_nearest_cells(sample[first : first + _BLOCK], centroids, 1)[:, 0] for first in range(0, size, _BLOCK)]
+        )
+        starts, order = _lists(cell[:, None], cells)
+        empty = np.flatnonzero(np.diff(starts) == 0)
+        for number in range(cells):
+            inside = order[starts[number] : starts[number + 1]]
+            if len(inside):
+                centroids[number] = sample[inside].sum(axis=0)
+        centroids[empty] = sample[rng.choice(size, len(empty), replace=False)]  # an empty cell starts anew
+        norm = np.linalg.norm(centroids, axis=1, keepdims=True)
+        centroids /= np.where(norm > 0, norm, 1)
+    return centroids
+
+
+def _nearest_cells(part: np.ndarray, centroids: np.ndarray, count: int) -> np.ndarray:
+    """``(B, count)`` int32 nearest cells of the rows ``part``, nearest first."""
+    import torch
+
+    kind = getattr(torch, quickest_product())
+    with torch.inference_mode():
+        left, right = (torch.from_numpy(np.ascontiguousarray(a)).to(kind) for a in (part, centroids))
+        product = left @ right.T
+        top = product.argmax(dim=1, keepdim=True) if count == 1 else product.topk(count, dim=1).indices
+        return np.asarray(top.to(torch.int32).numpy())
+
+
+def _probes(rows: UnitRows, centroids: np.ndarray, rng: np.random.Generator, k: int, recall: float) -> int:
+    """Fewest cells to look into that find the share ``recall`` of the true neighbours of a sample of rows."""
+    if k == 1:
+        return 1
+    sample = np.sort(rng.choice(len(rows), min(_SAMPLE, len(rows)), replace=False))
+    true, _ = exact_rows(rows, sample, k)
+    others = true[:, 1:]
+    distinct, place = np.unique(others, return_inverse=True)
+    home = np.concatenate(
+        [
+            _nearest_cells(rows.take(distinct[first : first + _BLOCK]), centroids, 1)[:, 0]
+            for first in range(0, len(distinct), _BLOCK)
+        ]
+    )
+    order = _nearest_cells(rows.take(sample), centroids, len(centroids))
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(len(centroids), dtype=order.dtype)[None], axis=1)
+    reached = np.take_along_axis(rank, home[place.reshape(others.shape)], axis=1)
+    return int(np.quantile(reached, recall, method="inverted_cdf")) + 1
+
+
+def _lists(cells: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each cell the rows of ``(N, p)`` that name it, ascending: ``(number + 1,)`` starts and the rows."""
+    size, width = cells.shape
+    indptr = np.arange(size + 1, dtype=np.int64) * width
+    values: Any = np.empty(size * width, np.uint8)
+    starts, rows, _, _ = _kernels.invert(indptr, np.ascontiguousarray(cells).reshape(-1), values, number)
+    return starts, rows
