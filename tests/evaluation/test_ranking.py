@@ -7,7 +7,8 @@ import pytest
 
 from resight.errors import ResightError
 from resight.evaluation import RerankOptions, evaluate_distances, evaluate_retrieval, rerank_distances
-from resight.evaluation.ranking import DistanceRows, unit_features
+from resight.evaluation import distances as room
+from resight.evaluation.distances import DistanceRows, Rows, unit_features, unit_rows
 
 
 def slow_metrics(distances, query_identity, gallery_identity, query_camera, gallery_camera, ap, max_rank):
@@ -63,7 +64,15 @@ def agree(metrics, expected):
 
 
 def unit_distances(query, gallery):
-    return DistanceRows(unit_features(query, "query"), unit_features(gallery, "gallery"))
+    return DistanceRows(unit_features(query, "query"), *unit_rows(Rows(np.asarray(gallery)), "gallery"))
+
+
+def distances_without_junk(query, gallery, gallery_identity):
+    """As the evaluation computes them for all queries at once: products leave junk out."""
+    distances = np.full((len(query), len(gallery)), np.nan, dtype=np.float32)
+    kept = gallery_identity != -1
+    distances[:, kept] = unit_distances(query, gallery[kept])(slice(0, len(query)))
+    return distances
 
 
 def world(seed, num_queries=45, num_gallery=160, width=4, levels=3):
@@ -117,7 +126,7 @@ def test_features(kind, cameras, ap):
     query, gallery = query.astype(kind), gallery.astype(kind)
     if not cameras:
         labels[2:] = [None, None]
-    distances = unit_distances(query, gallery)(slice(0, len(query)))
+    distances = distances_without_junk(query, gallery, labels[1])
     metrics = evaluate_retrieval(query, gallery, *labels, ap=ap, block=len(query))
     agree(metrics, slow_metrics(distances, *labels, ap, 50))
     assert metrics.rerank is None
@@ -159,6 +168,117 @@ def test_exact_duplicates_tie(width, size):
         for group in range(same.max() + 1):
             copies = distances[:, same.ravel() == group]
             assert (copies == copies[:, :1]).all()
+
+
+@pytest.mark.parametrize("cameras", [True, False])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("rights", [64, 65, 1024, 1025, 1800])
+def test_many_right_answers(rights, kind, cameras):
+    """Few are each compared with the whole row, many are looked up at once; ties abound in both."""
+    rng = np.random.default_rng(rights)
+    size = 2 * rights + 300
+    gallery_identity = rng.permutation(np.repeat([5, 6, 0, -1], [rights, rights, 200, 100]))
+    labels = [np.array([5, 6, 5]), gallery_identity, None, None]
+    if cameras:
+        labels[2:] = np.array([0, 1, 2]), np.where(gallery_identity == 6, rng.integers(0, 2, size), 3)
+    for levels in (3, 10**6):
+        distances = rng.integers(0, levels, (3, size)).astype(kind)
+        agree(evaluate_distances(distances, *labels), slow_metrics(distances, *labels, "standard", 50))
+
+
+def test_junk_takes_no_part_but_is_checked():
+    query, gallery, *labels = world(4)
+    rng = np.random.default_rng(4)
+    query, gallery = rng.normal(size=query.shape), rng.normal(size=gallery.shape)
+    junk = labels[1] == -1
+    gallery[junk] = query[: junk.sum() % len(query)][0]  # as close as can be
+    clean = evaluate_retrieval(query, gallery[~junk], labels[0], labels[1][~junk], labels[2], labels[3][~junk])
+    metrics = evaluate_retrieval(query, gallery, *labels)
+    assert metrics.to_dict() == {**clean.to_dict(), "gallery_size": 160, "gallery_junk": junk.sum()}
+    gallery[np.flatnonzero(junk)[1], 2] = np.nan
+    with pytest.raises(ResightError, match=f"gallery row {np.flatnonzero(junk)[1]} holds NaN"):
+        evaluate_retrieval(query, gallery, *labels)
+
+
+def crowded(seed, width=8):
+    """Features without ties but for exact duplicates, some of them in several identities, and their true distances."""
+    _, _, *labels = world(seed)
+    rng = np.random.default_rng(seed)
+    query, few = rng.normal(size=(45, width)), rng.normal(size=(60, width))
+    which = rng.integers(0, 60, 160)
+    query, few = query.astype(np.float16), few.astype(np.float16)
+    a, b = (x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True) for x in (query, few))
+    return query, few[which], (2 - 2 * a @ b.T)[:, which], labels
+
+
+@pytest.mark.parametrize("ap", ["standard", "trapezoidal"])
+@pytest.mark.parametrize("cameras", [True, False])
+@pytest.mark.parametrize("rows", [1, 13, 160])
+def test_a_gallery_too_large_to_hold(monkeypatch, tmp_path, rows, cameras, ap):
+    query, gallery, distances, labels = crowded(rows)
+    gallery.tofile(tmp_path / "gallery")
+    gallery = np.memmap(tmp_path / "gallery", dtype=np.float16, mode="r", shape=gallery.shape)
+    if not cameras:
+        labels[2:] = [None, None]
+    expected = slow_metrics(distances, *labels, ap, 50)
+    held = evaluate_retrieval(query, gallery, *labels, ap=ap)
+    agree(held, expected)
+    monkeypatch.setattr("resight.evaluation.ranking._HELD_BYTES", 0)
+    monkeypatch.setattr("resight.evaluation.ranking._STREAM_BYTES", rows * 4 * gallery.shape[1])
+    reads = []
+    read = Rows.read
+    monkeypatch.setattr(Rows, "read", lambda self, which: reads.append(len(read(self, which))) or read(self, which))
+    for block in (None, 7):
+        assert evaluate_retrieval(query, gallery, *labels, ap=ap, block=block).to_dict() == held.to_dict()
+    assert max(reads) <= max(rows, len(query)), "it is read in blocks"
+    spoilt = np.array(gallery)
+    spoilt[150, 3] = np.inf
+    with pytest.raises(ResightError, match="gallery row 150 holds NaN or infinite"):
+        evaluate_retrieval(query, spoilt, *labels)
+
+
+def test_a_streamed_gallery_of_equal_rows(monkeypatch):
+    _, _, *labels = world(9)
+    monkeypatch.setattr("resight.evaluation.ranking._HELD_BYTES", 0)
+    monkeypatch.setattr("resight.evaluation.ranking._STREAM_BYTES", 4 * 48 * 50)
+    rng = np.random.default_rng(0)
+    metrics = evaluate_retrieval(rng.normal(size=(45, 48)), np.tile(rng.normal(size=48), (160, 1)), *labels)
+    agree(metrics, slow_metrics(np.ones((45, 160)), *labels, "standard", 50))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_products_by_torch(monkeypatch, held):
+    import torch
+
+    query, gallery, distances, labels = crowded(21)
+    expected = slow_metrics(distances, *labels, "standard", 50)
+    asked = []
+
+    def by_torch(columns, device):
+        asked.append(device)
+        return room.torch_product(columns, "cpu")
+
+    monkeypatch.setattr(room, "product", by_torch)
+    if not held:
+        monkeypatch.setattr("resight.evaluation.ranking._HELD_BYTES", 0)
+    precision = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        agree(evaluate_retrieval(query, gallery, *labels, device="cuda:1"), expected)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    assert asked == ["cuda:1"]
+    evaluate_retrieval(query, gallery, *labels, device="cpu", rerank=RerankOptions(k1=5, k2=2))
+    assert asked == ["cuda:1", "cpu"]
+
+
+def test_hashes_part_all_but_equal_rows():
+    """Rows of few different numbers whose bits end in zeros are the hard case of a sum of products."""
+    signs = np.random.default_rng(0).integers(0, 2, (300_000, 64), dtype=np.int8) * 2 - 1
+    _, mark = unit_rows(Rows(np.concatenate([signs, signs[:100]]).astype(np.float32)), "query")
+    assert len(np.unique(mark)) == len(signs)
+    np.testing.assert_array_equal(mark[:100], mark[-100:])
 
 
 def test_tiny_example_by_hand():
@@ -282,6 +402,9 @@ def with_value(row, value):
         ({"ap": "area"}, "standard or trapezoidal"),
         ({"max_rank": 0}, "max_rank is 0"),
         ({"block": 0}, "block is 0"),
+        ({"device": "nowhere"}, "cannot be computed on the device 'nowhere'"),
+        ({"device": "nowhere", "rerank": RerankOptions()}, "cannot be computed on the device 'nowhere'"),
+        ({"query_features": np.eye(3) * 1e-200}, "query row 0 has values too large or too small"),
     ],
 )
 def test_errors_are_sentences(changes, sentence):

@@ -93,8 +93,19 @@ def test_blocks_do_not_matter(monkeypatch):
     query, gallery = crowd(4)
     whole = rerank_distances(query, gallery)
     for size in (1, 2000, 50_000):
-        monkeypatch.setattr("resight.evaluation.reranking._BLOCK_BYTES", size)
-        np.testing.assert_allclose(rerank_distances(query, gallery), whole, atol=2e-6)
+        monkeypatch.setattr("resight.evaluation.reranking.BLOCK_BYTES", size)
+        np.testing.assert_allclose(rerank_distances(query, gallery), whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3])
+def test_duplicates_of_queries_and_gallery(lam):
+    """Ties at distance 0 at the head of many rankings, and copies on both sides."""
+    query, gallery = crowd(7)
+    gallery[40:60] = gallery[:20]
+    gallery[60:66] = query[0]
+    query[10:14] = gallery[3]
+    result = rerank_distances(query, gallery, 8, 4, lam)
+    np.testing.assert_allclose(result, slow_rerank(exact_distances(query, gallery), 20, 8, 4, lam), atol=2e-6)
 
 
 def test_reranking_helps_where_neighbours_are_reciprocal():

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from resight.errors import ResightError
-from resight.evaluation.ranking import RankingMetrics, evaluate_retrieval
+from resight.evaluation.distances import Rows, check_features
+from resight.evaluation.ranking import RankingMetrics, evaluate_rows
 
 #: Identity of a crop that no one labelled.
 UNLABELLED = int(np.iinfo(np.int64).min)
@@ -24,12 +25,12 @@ def evaluate_splits(
 
     Args:
         features: ``(N, D)`` floats, one row a crop of the whole table, rows of split ``train`` included (they are not
-            looked at).
+            looked at). May be a memory map: rows are read in blocks.
         identity: ``(N,)`` integers: persons from 1, 0 a distractor, -1 junk. ``None`` is an error in words.
         camera: ``(N,)`` integers, or ``None``: then no crop is ignored for its camera.
         split: ``(N,)`` strings out of ``train``, ``query``, ``gallery``. ``None`` is an error in words.
         **options: Further arguments of :func:`resight.evaluation.ranking.evaluate_retrieval`: ``ap``, ``max_rank``,
-            ``rerank``, ``block``.
+            ``rerank``, ``block``, ``device``.
 
     Returns:
         The metrics.
@@ -70,9 +71,10 @@ def evaluate_splits(
                 + ("or take them out of the split." if name == "query" else "or give them -1 to be ignored.")
             )
     query, gallery = rows["query"], rows["gallery"]
-    return evaluate_retrieval(
-        features[query],
-        features[gallery],
+    check_features(features[:1], features[:1])
+    return evaluate_rows(
+        Rows(features, query),
+        Rows(features, gallery),
         columns["identity"][query],
         columns["identity"][gallery],
         columns["camera"][query] if camera is not None else None,

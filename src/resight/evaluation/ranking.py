@@ -16,13 +16,14 @@ means labels that start at 0; so is a gallery identity below -1 (an unlabelled c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resight.errors import ResightError
+from resight.evaluation.distances import BLOCK_BYTES, DistanceRows, Rows, check_features, unit_rows
 
 if TYPE_CHECKING:
     from resight.evaluation.reranking import RerankOptions
@@ -34,8 +35,9 @@ DISTRACTOR = 0
 
 AP_CONVENTIONS = ("standard", "trapezoidal")
 
-#: Upper bound of the bytes of one block of distances when the caller names no block size.
-_BLOCK_BYTES = 32 << 20
+#: A gallery that takes more bytes in float32 is not held but read twice, in blocks of so many bytes.
+_HELD_BYTES = 2 << 30
+_STREAM_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +108,14 @@ def evaluate_retrieval(
     max_rank: int = 50,
     rerank: RerankOptions | None = None,
     block: int | None = None,
+    device: str | None = None,
 ) -> RankingMetrics:
     """Rank the gallery for every query by the distance of L2-normalised features, and score the rankings.
 
     The distance is ``2 - 2 cos`` in float32, the squared Euclidean distance, which ranks as the Euclidean one does.
-    Queries are processed in blocks; without re-ranking, no array of Q×G is ever held.
+    Queries are processed in blocks, no array of Q×G is ever held and nothing is sorted: each right answer's rank is
+    one more than the number of crops that are closer. Features may be memory maps; a gallery of more than 2 GiB in
+    float32 is read in blocks, twice (re-ranking holds all features in float32).
 
     Args:
         query_features: ``(Q, D)`` floats, of any scale.
@@ -124,15 +129,17 @@ def evaluate_retrieval(
             under the precision-recall curve by trapezia, as in Market-1501's own MATLAB code.
         max_rank: Length of the CMC curve.
         rerank: Re-rank with k-reciprocal encoding first, over query and gallery as given, junk included (no label takes
-            part in it); ``None`` does not. Holds one float32 array of Q×G.
+            part in it); ``None`` does not.
         block: Queries at a time; by default as many as keep a block of distances within 32 MB.
+        device: Where the distances are computed: ``None`` or ``"cpu"``, or the name of a device of PyTorch's, such as
+            ``"cuda"``. Neighbours for re-ranking are searched there, too; all else runs on the CPU.
 
     Returns:
         The metrics, over the queries that have a right answer.
 
     Raises:
         ResightError: Shapes that do not fit, values that are not finite, a feature vector of zeros, identities or
-            options outside the above, or no query with a right answer.
+            options outside the above, a device that is not there, or no query with a right answer.
 
     Example:
         >>> import numpy as np
@@ -143,16 +150,60 @@ def evaluate_retrieval(
         (0.0, 1.0, 0.5833, 0.6667)
     """
     query, gallery = check_features(query_features, gallery_features)
-    labels = _check_labels(
-        (len(query), len(gallery)), query_identity, gallery_identity, query_camera, gallery_camera, ap, max_rank
+    return evaluate_rows(
+        Rows(query),
+        Rows(gallery),
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        ap=ap,
+        max_rank=max_rank,
+        rerank=rerank,
+        block=block,
+        device=device,
     )
-    if rerank is not None:
-        from resight.evaluation.reranking import rerank_distances
 
-        distances = rerank_distances(query, gallery, rerank.k1, rerank.k2, rerank.lam)
-        return _score(labels, lambda rows: distances[rows], np.float32, ap, max_rank, block, rerank.to_dict())
-    distance_rows = DistanceRows(unit_features(query, "query"), unit_features(gallery, "gallery"))
-    return _score(labels, distance_rows, np.float32, ap, max_rank, block, None)
+
+def evaluate_rows(
+    query_rows: Rows,
+    gallery_rows: Rows,
+    query_identity: np.ndarray,
+    gallery_identity: np.ndarray,
+    query_camera: np.ndarray | None,
+    gallery_camera: np.ndarray | None,
+    *,
+    ap: str = "standard",
+    max_rank: int = 50,
+    rerank: RerankOptions | None = None,
+    block: int | None = None,
+    device: str | None = None,
+) -> RankingMetrics:
+    """:func:`evaluate_retrieval` of rows that are read from their arrays as needed."""
+    labels = _check_labels(
+        (len(query_rows), len(gallery_rows)),
+        query_identity,
+        gallery_identity,
+        query_camera,
+        gallery_camera,
+        ap,
+        max_rank,
+        block,
+    )
+    about = {"ap": ap, "rerank": None if rerank is None else rerank.to_dict()}
+    if rerank is not None:
+        from resight.evaluation.reranking import Reranking
+
+        reranked = Reranking(query_rows, gallery_rows, rerank, device)
+        ranges = _blocks(len(query_rows), len(gallery_rows), 4, block)
+        return _score(labels, ((rows, labels.drop_junk(reranked(rows))) for rows in ranges), max_rank, **about)
+    query, _ = unit_rows(query_rows, "query")
+    if 4 * gallery_rows.dim * np.count_nonzero(labels.kept) > _HELD_BYTES:
+        return _score_streamed(labels, query, gallery_rows, max_rank, block, device, **about)
+    gallery, mark = unit_rows(gallery_rows, "gallery", keep=labels.kept)
+    distance_rows = DistanceRows(query, gallery, mark, device)
+    ranges = _blocks(len(query), len(gallery), 4, block)
+    return _score(labels, ((rows, distance_rows(rows)) for rows in ranges), max_rank, **about)
 
 
 def evaluate_distances(
@@ -191,14 +242,12 @@ def evaluate_distances(
         raise ResightError(f"Distances are of type {distances.dtype}: give real numbers.")
     num_queries, num_gallery = distances.shape
     labels = _check_labels(
-        (num_queries, num_gallery), query_identity, gallery_identity, query_camera, gallery_camera, ap, max_rank
+        (num_queries, num_gallery), query_identity, gallery_identity, query_camera, gallery_camera, ap, max_rank, block
     )
-    kind: type[np.floating] = np.float64
-    if distances.dtype in (np.float16, np.float32):
-        kind = np.float32
+    kind = np.dtype(np.float32 if distances.dtype in (np.float16, np.float32) else np.float64)
 
     def rows_of(rows: slice) -> np.ndarray:
-        part = distances[rows].astype(kind)
+        part = distances[rows].astype(kind, order="C")
         finite = np.isfinite(part)
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
@@ -206,127 +255,25 @@ def evaluate_distances(
                 f"The distance of query {rows.start + row} and gallery crop {column} is {part[row, column]}: "
                 "distances must be finite."
             )
-        return part
+        return labels.drop_junk(part)
 
-    return _score(labels, rows_of, kind, ap, max_rank, block, None)
-
-
-def check_features(query_features: np.ndarray, gallery_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Query and gallery features as two-dimensional arrays of equal width, or a sentence about what is wrong.
-
-    Args:
-        query_features: ``(Q, D)``.
-        gallery_features: ``(G, D)``.
-
-    Returns:
-        Both as arrays, unchanged.
-
-    Raises:
-        ResightError: Shapes that do not fit, or an empty set.
-    """
-    sets = {"query": np.asarray(query_features), "gallery": np.asarray(gallery_features)}
-    for name, features in sets.items():
-        if features.ndim != 2:
-            raise ResightError(f"The {name} features have shape {features.shape}: give one row of numbers a crop.")
-        if features.dtype.kind not in "fiu":
-            raise ResightError(f"The {name} features are of type {features.dtype}: give real numbers.")
-        if features.shape[0] == 0:
-            raise ResightError(f"There is no {name} crop: there is nothing to evaluate.")
-    query, gallery = sets["query"], sets["gallery"]
-    if query.shape[1] != gallery.shape[1] or query.shape[1] == 0:
-        raise ResightError(
-            f"Query features have {query.shape[1]} numbers a crop and gallery features {gallery.shape[1]}: "
-            "both must come from the same encoder."
-        )
-    return query, gallery
-
-
-def unit_features(features: np.ndarray, name: str) -> np.ndarray:
-    """Rows of length 1 in float32.
-
-    Args:
-        features: ``(N, D)``.
-        name: What the set is called in messages, ``"query"`` or ``"gallery"``.
-
-    Returns:
-        ``(N, D)`` float32, a new array.
-
-    Raises:
-        ResightError: A row that is not finite or all zero, with its number.
-    """
-    unit = np.empty(features.shape, dtype=np.float32)
-    step = max(1, _BLOCK_BYTES // (16 * features.shape[1]))
-    for start in range(0, len(features), step):
-        part = features[start : start + step].astype(np.float64)
-        norm = np.sqrt(np.einsum("ij,ij->i", part, part))
-        bad = ~(np.isfinite(norm) & (norm > 0))
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            if not np.isfinite(part[row]).all():
-                problem = "holds NaN or infinite values"
-            elif norm[row] == 0:
-                problem = "is all zeros, so it has no direction"
-            else:
-                problem = "has values too large to be squared"
-            raise ResightError(
-                f"The feature vector of {name} row {start + row} {problem}: check the encoder's output for that crop."
-            )
-        unit[start : start + step] = part / norm[:, None]
-    unit += 0  # makes -0 a 0, so that equal rows have equal bits
-    return unit
-
-
-class DistanceRows:
-    """Rows of the matrix of ``2 - 2 cos`` between two sets, computed when asked for.
-
-    Distances are float32 and never negative. Exact duplicates among the columns get exactly equal distances, so that
-    they tie: matrix products alone can part them in the last bit. Otherwise that bit may depend on which rows are asked
-    for together.
-
-    Args:
-        rows: ``(Q, D)`` float32 of length 1, from :func:`unit_features`.
-        columns: ``(G, D)``, likewise.
-    """
-
-    def __init__(self, rows: np.ndarray, columns: np.ndarray) -> None:
-        self._rows = rows
-        self._columns = columns.T
-        self._copies, self._originals = _duplicates(columns)
-
-    def __call__(self, rows: slice) -> np.ndarray:
-        """``(len(rows), G)`` float32, a new array."""
-        distances: np.ndarray = self._rows[rows] @ self._columns
-        distances *= -2
-        distances += 2
-        np.maximum(distances, 0, out=distances)
-        if len(self._copies):
-            distances[:, self._copies] = distances[:, self._originals]
-        return distances
-
-
-def _duplicates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that repeat an earlier row bit by bit, and that earlier row, both ``(C,)``."""
-    rng = np.random.default_rng(0)
-    factors = rng.integers(1 << 63, size=features.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    mark = np.empty(len(features), dtype=np.uint64)
-    step = max(1, _BLOCK_BYTES // (16 * features.shape[1]))
-    for start in range(0, len(features), step):
-        bits = np.ascontiguousarray(features[start : start + step]).view(np.uint32)
-        mark[start : start + step] = (bits * factors).sum(axis=1)  # modulo 2**64
-    _, first, inverse = np.unique(mark, return_index=True, return_inverse=True)
-    original = first[inverse]
-    copies = np.flatnonzero(original != np.arange(len(features)))
-    same = np.array([np.array_equal(features[i], features[original[i]]) for i in copies], dtype=bool)
-    copies = copies[same]
-    return copies, original[copies]
+    ranges = _blocks(num_queries, num_gallery, kind.itemsize, block)
+    return _score(labels, ((rows, rows_of(rows)) for rows in ranges), max_rank, ap=ap, rerank=None)
 
 
 @dataclass(frozen=True, eq=False)
 class _Labels:
+    """Labels of the queries and of the gallery without junk; ``kept`` says which crops of the gallery that is."""
+
     query_identity: np.ndarray
     gallery_identity: np.ndarray
     query_camera: np.ndarray | None
     gallery_camera: np.ndarray | None
+    kept: np.ndarray
+
+    def drop_junk(self, distances: np.ndarray) -> np.ndarray:
+        """Distances to the whole gallery, ``(B, G)``, without the columns of junk."""
+        return distances if self.kept.all() else distances[:, self.kept]
 
 
 def _check_labels(
@@ -337,6 +284,7 @@ def _check_labels(
     gallery_camera: np.ndarray | None,
     ap: str,
     max_rank: int,
+    block: int | None,
 ) -> _Labels:
     if ap not in AP_CONVENTIONS:
         raise ResightError(
@@ -344,6 +292,8 @@ def _check_labels(
         )
     if max_rank < 1:
         raise ResightError(f"max_rank is {max_rank}: a CMC curve needs at least rank 1.")
+    if block is not None and block < 1:
+        raise ResightError(f"block is {block}: process at least one query at a time.")
     for name, size in zip(("query", "gallery"), shape, strict=True):
         if size == 0:
             raise ResightError(f"There is no {name} crop: there is nothing to evaluate.")
@@ -352,25 +302,24 @@ def _check_labels(
         raise ResightError(
             f"The {missing} cameras are missing: give cameras for both query and gallery, or for neither."
         )
-    labels = _Labels(
-        _column(query_identity, shape[0], "query", "identities"),
-        _column(gallery_identity, shape[1], "gallery", "identities"),
-        None if query_camera is None else _column(query_camera, shape[0], "query", "cameras"),
-        None if gallery_camera is None else _column(gallery_camera, shape[1], "gallery", "cameras"),
-    )
-    bad = np.flatnonzero(labels.query_identity <= DISTRACTOR)
+    identity = _column(query_identity, shape[0], "query", "identities")
+    of_gallery = _column(gallery_identity, shape[1], "gallery", "identities")
+    camera = None if query_camera is None else _column(query_camera, shape[0], "query", "cameras")
+    gallery_cameras = None if gallery_camera is None else _column(gallery_camera, shape[1], "gallery", "cameras")
+    bad = np.flatnonzero(identity <= DISTRACTOR)
     if len(bad):
         raise ResightError(
-            f"Query row {bad[0]} has identity {labels.query_identity[bad[0]]} ({len(bad)} such queries): a query must "
+            f"Query row {bad[0]} has identity {identity[bad[0]]} ({len(bad)} such queries): a query must "
             "be of a person, and persons are numbered from 1 (0 is a distractor, -1 junk)."
         )
-    bad = np.flatnonzero(labels.gallery_identity < JUNK)
+    bad = np.flatnonzero(of_gallery < JUNK)
     if len(bad):
         raise ResightError(
-            f"Gallery row {bad[0]} has identity {labels.gallery_identity[bad[0]]} ({len(bad)} such crops), which is no "
+            f"Gallery row {bad[0]} has identity {of_gallery[bad[0]]} ({len(bad)} such crops), which is no "
             "label: give the person's number, 0 for a crop that is none of the queries' persons, or -1 to ignore it."
         )
-    return labels
+    kept = of_gallery != JUNK
+    return _Labels(identity, of_gallery[kept], camera, None if gallery_cameras is None else gallery_cameras[kept], kept)
 
 
 def _column(values: np.ndarray, size: int, name: str, what: str) -> np.ndarray:
@@ -384,124 +333,216 @@ def _column(values: np.ndarray, size: int, name: str, what: str) -> np.ndarray:
     return column.astype(np.int64, copy=False)
 
 
-def _score(
-    labels: _Labels,
-    distance_rows: Callable[[slice], np.ndarray],
-    kind: type[np.floating],
-    ap: str,
-    max_rank: int,
-    block: int | None,
-    rerank: dict[str, float] | None,
-) -> RankingMetrics:
-    """Metrics from blocks of distances; ``distance_rows`` may hand out arrays that are then overwritten."""
-    num_queries, num_gallery = len(labels.query_identity), len(labels.gallery_identity)
+def _blocks(num_queries: int, width: int, itemsize: int, block: int | None) -> Iterator[slice]:
+    """Ranges of queries whose distances to ``width`` crops are held at once."""
     if block is None:
-        block = max(1, _BLOCK_BYTES // (num_gallery * np.dtype(kind).itemsize))
-    elif block < 1:
-        raise ResightError(f"block is {block}: process at least one query at a time.")
-
-    # One entry a scored query.
-    precision: list[np.ndarray] = []
-    first: list[np.ndarray] = []
-    inverse_negative: list[np.ndarray] = []
+        block = max(1, BLOCK_BYTES // max(1, width * itemsize))
     for start in range(0, num_queries, block):
-        rows = slice(start, min(start + block, num_queries))
-        query, rank, count = _ranks_of_right_answers(labels, distance_rows(rows), rows)
-        if not len(query):
-            continue
-        # Right answers are sorted by query, then rank: the k-th right answer of its query.
-        begins = np.cumsum(count) - count
-        nth = np.arange(len(query)) - np.repeat(begins, count) + 1
-        share = nth / rank
-        if ap == "trapezoidal":
-            # Precision one rank earlier, where one right answer fewer was seen; 1 before the first rank.
-            before = np.ones(len(rank))
-            np.divide(nth - 1, rank - 1, out=before, where=rank > 1)
-            share = (before + share) / 2
-        precision.append(np.add.reduceat(share, begins) / count)
-        first.append(rank[begins])
-        inverse_negative.append(count / rank[begins + count - 1])
-    if not first:
-        same = "" if labels.query_camera is None else " from another camera"
-        raise ResightError(
-            f"None of the {num_queries} queries has a crop of its identity{same} among the {num_gallery} gallery "
-            "crops: there is nothing to score; check that query and gallery number identities alike."
-        )
-    first_rank = np.concatenate(first)
-    scored = len(first_rank)
-    hits = np.bincount(np.minimum(first_rank, max_rank + 1), minlength=max_rank + 2)
-    return RankingMetrics(
-        mAP=float(np.concatenate(precision).mean()),
-        rank1=float(np.mean(first_rank <= 1)),
-        rank5=float(np.mean(first_rank <= 5)),
-        rank10=float(np.mean(first_rank <= 10)),
-        mINP=float(np.concatenate(inverse_negative).mean()),
-        cmc=np.cumsum(hits[1 : max_rank + 1]) / scored,
-        num_queries=num_queries,
-        scored_queries=scored,
-        skipped_queries=num_queries - scored,
-        gallery_size=num_gallery,
-        gallery_junk=int(np.count_nonzero(labels.gallery_identity == JUNK)),
-        ap=ap,
-        camera_rule=labels.query_camera is not None,
-        rerank=rerank,
-    )
+        yield slice(start, min(start + block, num_queries))
 
 
-def _ranks_of_right_answers(
-    labels: _Labels, distances: np.ndarray, rows: slice
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the right answers of a block of queries stand.
+class _Answers:
+    """Where the crops of each query's own identity are, found without looking at all crops for each query.
 
-    No ranking is written down: distances are sorted by value, and each right answer is looked up among them.
+    Crops are numbered as in ``labels``, without junk.
+    """
+
+    def __init__(self, labels: _Labels) -> None:
+        self._order = np.argsort(labels.gallery_identity, kind="stable")
+        ordered = labels.gallery_identity[self._order]
+        self._low = np.searchsorted(ordered, labels.query_identity, side="left")
+        self._high = np.searchsorted(ordered, labels.query_identity, side="right")
+        self._labels = labels
+
+    def of(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crops of the identities of B queries.
+
+        Args:
+            rows: The queries.
+
+        Returns:
+            ``(B + 1,)`` where each query's begin, ``(P,)`` crops, ascending for a query, and ``(P,)`` bool: whether
+            each is a right answer; it is ignored otherwise.
+        """
+        count = self._high[rows] - self._low[rows]
+        begins = np.concatenate([[0], np.cumsum(count)])
+        columns = self._order[np.arange(begins[-1]) + np.repeat(self._low[rows] - begins[:-1], count)]
+        right = np.ones(len(columns), dtype=bool)
+        if self._labels.query_camera is not None and self._labels.gallery_camera is not None:
+            right = self._labels.gallery_camera[columns] != np.repeat(self._labels.query_camera[rows], count)
+        return begins, columns, right
+
+
+def _count(
+    distances: np.ndarray,
+    offset: int,
+    answers: tuple[np.ndarray, np.ndarray, np.ndarray],
+    closer: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Add to ``closer`` how many crops of a block of the gallery rank before each right answer.
 
     Args:
-        labels: Labels of all queries and of the gallery.
-        distances: ``(B, G)``, of the queries ``rows``; overwritten.
-        rows: The queries.
-
-    Returns:
-        ``(R,)`` query within the block and ``(R,)`` rank from 1 of every right answer, sorted by both, and the number
-        of right answers of each query that has any.
+        distances: ``(B, W)`` to the crops from ``offset`` on; overwritten.
+        offset: First crop of the block.
+        answers: From :meth:`_Answers.of`.
+        closer: ``(P,)`` int64, one for each crop of ``answers``.
+        known: ``(P,)`` distances of the right answers and their twins in the block, as :func:`_kernels.count_rows`
+            takes them; ``None`` where the block is the whole gallery and holds them.
     """
-    identity = labels.query_identity[rows, None]
-    right = labels.gallery_identity == identity
-    ignored: np.ndarray = labels.gallery_identity == JUNK
-    if labels.query_camera is not None:
-        same_camera = right & (labels.gallery_camera == labels.query_camera[rows, None])
-        right &= ~same_camera
-        ignored = ignored | same_camera
-    else:
-        ignored = np.broadcast_to(ignored, right.shape)
-    query, column = np.nonzero(right)
-    if not len(query):
-        return query, query, query
-    np.copyto(distances, np.inf, where=ignored)  # all others are finite
-    value = distances[query, column]
-    ordered = np.sort(distances, axis=1)
-    closer = _count(ordered, query, value, "left")
-    rank = closer + 1
-    tied = np.flatnonzero(_count(ordered, query, value, "right") > closer + 1)
-    del ordered
-    step = max(1, _BLOCK_BYTES // (distances.shape[1] * distances.itemsize))
-    for start in range(0, len(tied), step):
-        part = tied[start : start + step]
-        equal = distances[query[part]] == value[part, None]
-        equal &= np.arange(distances.shape[1]) < column[part, None]
-        rank[part] += np.count_nonzero(equal, axis=1)
-    order = np.lexsort((rank, query))
-    return query, rank[order], np.unique(query, return_counts=True)[1]
+    from resight.evaluation import _kernels
+
+    begins, columns, right = answers
+    none = np.zeros(len(columns), dtype=np.int64)
+    values, *twins = (np.empty(len(columns), distances.dtype), none[:0], none, none) if known is None else known
+
+    def work(start: int, stop: int) -> None:
+        _kernels.count_rows(
+            distances, offset, begins, columns, right, values, known is not None, *twins, closer, start, stop
+        )
+
+    for _ in _kernels.map_rows(work, len(distances), chunk=16):
+        pass
 
 
-def _count(ordered: np.ndarray, row: np.ndarray, value: np.ndarray, side: str) -> np.ndarray:
-    """``np.searchsorted(ordered[row[i]], value[i], side)`` for all i at once, by bisection."""
-    low = np.zeros(len(row), dtype=np.int64)
-    high = np.full(len(row), ordered.shape[1], dtype=np.int64)
-    for _ in range(int(ordered.shape[1]).bit_length()):
-        middle = (low + high) >> 1
-        found = ordered[row, np.minimum(middle, ordered.shape[1] - 1)]
-        below = found < value if side == "left" else found <= value
-        below &= low < high
-        low = np.where(below, middle + 1, low)
-        high = np.where(below, high, middle)
-    return low
+def _score(labels: _Labels, blocks: Iterable[tuple[slice, np.ndarray]], max_rank: int, **about: Any) -> RankingMetrics:
+    """Metrics from the distances of consecutive ranges of queries to the whole gallery; the arrays are overwritten."""
+    answers, tally = _Answers(labels), _Tally()
+    for rows, distances in blocks:
+        own = answers.of(rows)
+        closer = np.zeros(len(own[1]), dtype=np.int64)
+        _count(distances, 0, own, closer)
+        tally.add(own, closer)
+    return tally.metrics(labels, max_rank, **about)
+
+
+def _score_streamed(
+    labels: _Labels,
+    query: np.ndarray,
+    gallery: Rows,
+    max_rank: int,
+    block: int | None,
+    device: str | None,
+    **about: Any,
+) -> RankingMetrics:
+    """Metrics with a gallery that is too large to be held in float32: it is read twice, in blocks.
+
+    The right answers' distances come first, pair by pair. The second pass counts who is closer; there, too, those
+    pairs have the distances of the first, and so have exact duplicates of right answers, so that ties are kept.
+    """
+    from resight.evaluation import _kernels
+
+    own = begins, columns, right = _Answers(labels).of(slice(0, len(query)))
+    source = np.flatnonzero(labels.kept)  # rows of the gallery as given
+    row = np.repeat(np.arange(len(query)), np.diff(begins))
+    value, mark = np.empty(len(columns), np.float32), np.empty(len(columns), np.uint64)
+    by_column = np.argsort(columns, kind="stable")
+    step = max(1, _STREAM_BYTES // (4 * gallery.dim))
+    wanted, first_pair = np.unique(columns[by_column], return_index=True)
+    ends = np.append(first_pair, len(columns))
+    for start in range(0, len(wanted), step):
+        crops = wanted[start : start + step]
+        pairs = by_column[ends[start] : ends[start + len(crops)]]
+        who, place = row[pairs], np.searchsorted(crops, columns[pairs])
+        part, part_mark = unit_rows(gallery, "gallery", source[crops])
+        mark[pairs] = part_mark[place]
+        found = np.empty((len(pairs), 1), np.float32)
+
+        def pair(
+            first: int, last: int, who: Any = who, part: Any = part, place: Any = place, found: Any = found
+        ) -> None:
+            _kernels.pair_cosines(query, who, part, place, found[:, 0], first, last)
+            _kernels.distances_from_cosines(found, first, last)
+
+        for _ in _kernels.map_rows(pair, len(pairs), chunk=4096):
+            pass
+        value[pairs] = found[:, 0]
+
+    closer = np.zeros(len(columns), dtype=np.int64)
+    offset = 0
+    for start in range(0, len(gallery), step):
+        which = range(start, min(start + step, len(gallery)))
+        part, part_mark = unit_rows(gallery, "gallery", which, labels.kept[start : start + step])
+        if not len(part):
+            continue
+        twins = np.argsort(part_mark, kind="stable")
+        twin_begins = np.searchsorted(part_mark[twins], mark, side="left")
+        twin_ends = np.searchsorted(part_mark[twins], mark, side="right")
+        distance_rows = DistanceRows(query, part, None, device)
+        for rows in _blocks(len(query), len(part), 4, block):
+            p = slice(begins[rows.start], begins[rows.stop])
+            _count(
+                distance_rows(rows),
+                offset,
+                (begins[rows.start : rows.stop + 1] - p.start, columns[p], right[p]),
+                closer[p],
+                (value[p], twins, twin_begins[p], twin_ends[p]),
+            )
+        offset += len(part)
+    tally = _Tally()
+    tally.add(own, closer)
+    return tally.metrics(labels, max_rank, **about)
+
+
+class _Tally:
+    """Gathers what each query scores."""
+
+    def __init__(self) -> None:
+        self._precision: dict[str, list[np.ndarray]] = {name: [] for name in AP_CONVENTIONS}
+        self._first: list[np.ndarray] = []
+        self._inverse_negative: list[np.ndarray] = []
+
+    def add(self, answers: tuple[np.ndarray, np.ndarray, np.ndarray], closer: np.ndarray) -> None:
+        """Score some queries.
+
+        Args:
+            answers: From :meth:`_Answers.of`.
+            closer: ``(P,)`` how many crops rank before each right answer.
+        """
+        begins, _, right = answers
+        query = np.repeat(np.arange(len(begins) - 1), np.diff(begins))[right]
+        if not len(query):
+            return
+        rank = closer[right] + 1
+        rank = rank[np.lexsort((rank, query))]
+        count = np.bincount(query)
+        count = count[count > 0]
+        start = np.cumsum(count) - count
+        nth = np.arange(len(rank)) - np.repeat(start, count) + 1
+        share = nth / rank
+        # Precision one rank earlier, where one right answer fewer was seen; 1 before the first rank.
+        before = np.ones(len(rank))
+        np.divide(nth - 1, rank - 1, out=before, where=rank > 1)
+        for name, value in (("standard", share), ("trapezoidal", (before + share) / 2)):
+            self._precision[name].append(np.add.reduceat(value, start) / count)
+        self._first.append(rank[start])
+        self._inverse_negative.append(count / rank[start + count - 1])
+
+    def metrics(self, labels: _Labels, max_rank: int, *, ap: str, rerank: dict[str, float] | None) -> RankingMetrics:
+        """Means over all queries added."""
+        num_queries, num_gallery = len(labels.query_identity), len(labels.kept)
+        if not self._first:
+            same = "" if labels.query_camera is None else " from another camera"
+            raise ResightError(
+                f"None of the {num_queries} queries has a crop of its identity{same} among the {num_gallery} gallery "
+                "crops: there is nothing to score; check that query and gallery number identities alike."
+            )
+        first_rank = np.concatenate(self._first)
+        scored = len(first_rank)
+        hits = np.bincount(np.minimum(first_rank, max_rank + 1), minlength=max_rank + 2)
+        return RankingMetrics(
+            mAP=float(np.concatenate(self._precision[ap]).mean()),
+            rank1=float(np.mean(first_rank <= 1)),
+            rank5=float(np.mean(first_rank <= 5)),
+            rank10=float(np.mean(first_rank <= 10)),
+            mINP=float(np.concatenate(self._inverse_negative).mean()),
+            cmc=np.cumsum(hits[1 : max_rank + 1]) / scored,
+            num_queries=num_queries,
+            scored_queries=scored,
+            skipped_queries=num_queries - scored,
+            gallery_size=num_gallery,
+            gallery_junk=num_gallery - int(np.count_nonzero(labels.kept)),
+            ap=ap,
+            camera_rule=labels.query_camera is not None,
+            rerank=rerank,
+        )

@@ -18,25 +18,23 @@ Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", 
 - Final distance: (1 - lam) · Jaccard + lam · d_ij.
 
 A crop stands first in its own ranking, also beside exact duplicates; equal distances keep the order of queries, then
-gallery. V is kept in sparse rows (tens to hundreds of entries each) and distances in blocks of rows, so that beside the
-features and the Q×G result nothing grows with the square of the crops.
+gallery. Rankings, the largest distances and the d_ij of V come from the neighbour search of the clustering: sums of
+squared differences in float64, rounded to float32. The d_ij of the last line is ``2 - 2 cos`` in float32, as without
+re-ranking; the two differ by float32 rounding only.
+
+V is kept in sparse rows (tens to hundreds of entries each) and both it and the neighbours are the clustering's; the
+final distances are made a block of queries at a time from the inverted index of the gallery's rows of V. So nothing
+grows with the square of the crops but what the caller asks for.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resight.errors import ResightError
-from resight.evaluation.ranking import DistanceRows, check_features, unit_features
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
-#: Upper bound of the bytes of one block of distances.
-_BLOCK_BYTES = 32 << 20
+from resight.evaluation.distances import BLOCK_BYTES, DistanceRows, Rows, check_features, unit_rows
 
 
 @dataclass(frozen=True)
@@ -87,141 +85,79 @@ def rerank_distances(
         ResightError: Features as :func:`resight.evaluation.ranking.evaluate_retrieval` refuses them, or settings as
             :class:`RerankOptions` does.
     """
-    RerankOptions(k1, k2, lam)
+    options = RerankOptions(k1, k2, lam)
     query, gallery = check_features(query_features, gallery_features)
-    features = np.concatenate([unit_features(query, "query"), unit_features(gallery, "gallery")])
-    ranking, row_max, final = _rank_all(features, len(query), max(k1 + 1, k2))
-    encoding = _average(_encode(features, ranking, row_max, k1), ranking, k2)
-    final *= np.float32(lam)
-    _add_jaccard(final, encoding, np.float32(1 - lam))
+    reranked = Reranking(Rows(query), Rows(gallery), options)
+    final = np.empty((len(query), len(gallery)), dtype=np.float32)
+    step = max(1, BLOCK_BYTES // (4 * len(gallery)))
+    for start in range(0, len(query), step):
+        final[start : start + step] = reranked(slice(start, start + step))
     return final
 
 
-def _rank_all(features: np.ndarray, num_queries: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The head of every crop's ranking, and the distances that the result needs.
+class Reranking:
+    """Distances after re-ranking, computed for the queries asked for.
 
     Args:
-        features: ``(N, D)`` of length 1, queries first.
-        num_queries: Q.
-        k: Length of the head.
+        query: Rows of Q features.
+        gallery: Rows of G features.
+        options: The settings.
+        device: Where neighbours are searched and the distances between queries and gallery are computed, as for
+            :class:`~resight.evaluation.distances.DistanceRows`.
 
-    Returns:
-        ``(N, min(k, N))`` int64 crops, nearest first; ``(N,)`` float32 largest squared distance of each row (1 where
-        all are 0); ``(Q, G)`` float32 squared distances from queries to gallery, divided by the row's largest.
+    Raises:
+        ResightError: Features or a device that cannot be used.
     """
-    size = len(features)
-    k = min(k, size)
-    ranking = np.empty((size, k), dtype=np.int64)
-    row_max = np.empty(size, dtype=np.float32)
-    to_gallery = np.empty((num_queries, size - num_queries), dtype=np.float32)
-    columns = np.arange(size, dtype=np.uint64)
-    distance_rows = DistanceRows(features, features)
-    step = max(1, _BLOCK_BYTES // (8 * size))
-    for start in range(0, size, step):
-        rows = np.arange(start, min(start + step, size))
-        distances = distance_rows(slice(start, start + len(rows)))
-        distances[np.arange(len(rows)), rows] = 0
-        largest = distances.max(axis=1)
-        row_max[rows] = np.where(largest > 0, largest, 1)
-        # Bits of a float that is not negative rank as the float does; with the column below them, no two keys are
-        # equal and the order is by distance, then column. Distances start at 1, so that 0 is left for the crop itself.
-        keys = distances.view(np.uint32).astype(np.uint64)
-        keys += 1
-        keys <<= 32
-        keys |= columns
-        keys[np.arange(len(rows)), rows] = rows
-        if k < size:
-            keys.partition(k - 1, axis=1)
-        head = np.sort(keys[:, :k], axis=1)
-        ranking[rows] = (head & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        queries = rows[rows < num_queries]
-        if len(queries):
-            to_gallery[queries] = distances[: len(queries), num_queries:] / row_max[queries, None]
-    return ranking, row_max, to_gallery
 
+    def __init__(self, query: Rows, gallery: Rows, options: RerankOptions, device: str | None = None) -> None:
+        from resight.clustering.jaccard import encode
+        from resight.clustering.neighbours import nearest_neighbours
+        from resight.clustering.rows import UnitRows
 
-def _encode(features: np.ndarray, ranking: np.ndarray, row_max: np.ndarray, k1: int) -> csr_matrix:
-    """Rows of V before averaging: ``(N, N)`` sparse float32, each row with sum 1."""
-    size = len(ranking)
-    near = _reciprocal(ranking[:, : k1 + 1])
-    half = _reciprocal(ranking[:, : int(np.around(k1 / 2)) + 1])
-    # For c in N(i): how many of half(c) are in N(i). A crop is in its own sets, so no count is 0.
-    shared = (near @ half.T).multiply(near).tocsr()
-    shared.sort_indices()
-    shared.data = (3 * shared.data > 2 * np.diff(half.indptr)[shared.indices]).astype(np.int32)
-    shared.eliminate_zeros()
-    expanded = (near + shared @ half).tocsr()
-    expanded.sort_indices()
-    expanded = expanded.astype(np.float32)
-    rows = np.repeat(np.arange(size), np.diff(expanded.indptr))
-    expanded.data = np.exp(-_pair_distances(features, rows, expanded.indices) / row_max[rows])
-    total = np.add.reduceat(expanded.data, expanded.indptr[:-1])
-    expanded.data /= total[rows]
-    return expanded
+        num_queries, size = len(query), len(query) + len(gallery)
+        features = np.empty((size, query.dim), dtype=np.float32)
+        unit_rows(query, "query", out=features[:num_queries])
+        _, mark = unit_rows(gallery, "gallery", out=features[num_queries:])
+        self._distance_rows = DistanceRows(features[:num_queries], features[num_queries:], mark, device)
+        depth = min(options.k1 + 1, size)
+        neighbours = nearest_neighbours(
+            UnitRows(features), min(max(depth, options.k2), size), search="exact", furthest=True, device=device
+        )
+        self._scale = np.asarray(neighbours.furthest, dtype=np.float32)
+        self._scale[self._scale == 0] = 1
+        encoding = encode(
+            neighbours,
+            depth=depth,
+            half_depth=min(round(options.k1 / 2) + 1, size),  # Python rounds halves to even
+            k2=min(options.k2, size),
+            scale=self._scale,
+        )
+        self._query, self._gallery = encoding[:num_queries], encoding[num_queries:].tocsc()
+        self._lam = options.lam
 
+    def __call__(self, rows: slice) -> np.ndarray:
+        """``(len(rows), G)`` float32; the next call writes over it."""
+        from resight.evaluation import _kernels
 
-def _reciprocal(neighbours: np.ndarray) -> csr_matrix:
-    """``(N, N)`` sparse int32: 1 where i and j are among each other's ``(N, k)`` neighbours."""
-    from scipy.sparse import csr_matrix
+        final = self._distance_rows(rows)
+        query, gallery = self._query, self._gallery
 
-    size, k = neighbours.shape
-    ones = np.ones(size * k, dtype=np.int32)
-    forward = csr_matrix((ones, neighbours.ravel(), np.arange(size + 1) * k), shape=(size, size))
-    return forward.multiply(forward.T).tocsr()
+        def work(start: int, stop: int) -> None:
+            _kernels.add_jaccard(
+                query.indptr,
+                query.indices,
+                query.data,
+                gallery.indptr,
+                gallery.indices,
+                gallery.data,
+                self._lam,
+                self._scale,
+                rows.start,
+                final,
+                start,
+                stop,
+            )
 
-
-def _pair_distances(features: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """``2 - 2 cos`` of pairs of rows; 0 for a crop and itself."""
-    distances = np.empty(len(first), dtype=np.float32)
-    step = max(1, _BLOCK_BYTES // (8 * features.shape[1]))
-    for start in range(0, len(first), step):
-        part = slice(start, start + step)
-        distances[part] = np.einsum("ij,ij->i", features[first[part]], features[second[part]])
-    distances *= -2
-    distances += 2
-    np.maximum(distances, 0, out=distances)
-    distances[first == second] = 0
-    return distances
-
-
-def _average(encoding: csr_matrix, ranking: np.ndarray, k2: int) -> csr_matrix:
-    """Local query expansion: each row the mean over the first ``k2`` crops of its ranking."""
-    from scipy.sparse import csr_matrix
-
-    if k2 == 1:
-        return encoding
-    size, k = len(ranking), min(k2, ranking.shape[1])
-    share = np.full(size * k, 1 / k, dtype=np.float32)
-    mean = csr_matrix((share, ranking[:, :k].ravel(), np.arange(size + 1) * k), shape=(size, size))
-    return (mean @ encoding).tocsr()
-
-
-def _add_jaccard(final: np.ndarray, encoding: csr_matrix, weight: np.floating[Any]) -> None:
-    """Add ``weight`` times the Jaccard distance of queries and gallery to ``final``, ``(Q, G)`` float32, in place.
-
-    For each entry (i, m) of a query's row, the gallery crops with an entry m are listed once: the work is that of a
-    sparse product, with the minimum in place of the product.
-    """
-    num_queries, num_gallery = final.shape
-    query = encoding[:num_queries]
-    gallery = encoding[num_queries:].tocsc()
-    column_size = np.diff(gallery.indptr)
-    # Blocks of queries with a bounded number of meetings (and at most a bounded array of sums).
-    meetings = np.concatenate([[0], np.cumsum(column_size[query.indices], dtype=np.int64)])[query.indptr]
-    most, most_rows = _BLOCK_BYTES // 16, max(1, _BLOCK_BYTES // (8 * num_gallery))
-    start = 0
-    while start < num_queries:
-        stop = int(np.searchsorted(meetings, meetings[start] + most, side="right")) - 1
-        stop = min(max(stop, start + 1), start + most_rows, num_queries)
-        entries = slice(query.indptr[start], query.indptr[stop])
-        member = query.indices[entries]
-        row = np.repeat(np.arange(stop - start), np.diff(query.indptr[start : stop + 1]))
-        length = column_size[member]
-        ends = np.cumsum(length)
-        place = np.arange(ends[-1]) + np.repeat(gallery.indptr[member] - (ends - length), length)
-        smaller = np.minimum(np.repeat(query.data[entries], length), gallery.data[place])
-        cell = np.repeat(row * num_gallery, length) + gallery.indices[place]
-        shared = np.bincount(cell, weights=smaller, minlength=(stop - start) * num_gallery)
-        shared = shared.reshape(stop - start, num_gallery)
-        final[start:stop] += weight * np.maximum(0, 1 - shared / (2 - shared)).astype(np.float32)
-        start = stop
+        for _ in _kernels.map_rows(work, len(final), chunk=32):
+            pass
+        return final
