@@ -2,8 +2,9 @@
 
 from resight.methods.base import Batch, Method, MethodOptions
 from resight.methods.cluster_contrast import ClusterContrast
+from resight.methods.supervised import Supervised
 
 #: Every method, by the name that ``resight train`` takes.
-METHODS: dict[str, type[Method]] = {method.name: method for method in (ClusterContrast,)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (ClusterContrast, Supervised)}
 
-__all__ = ["METHODS", "Batch", "ClusterContrast", "Method", "MethodOptions"]
+__all__ = ["METHODS", "Batch", "ClusterContrast", "Method", "MethodOptions", "Supervised"]

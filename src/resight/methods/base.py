@@ -44,7 +44,7 @@ class Batch:
 
 
 class Method(nn.Module, ABC):
-    """A way to learn without labels.
+    """A way to learn, without labels or (where it says so) with them.
 
     The loop owns the encoder and calls, each epoch: :meth:`label` on the features of all crops, then
     :meth:`start_epoch`; and each step: the encoder, :meth:`loss`, the optimiser, :meth:`after_step`. Parameters and
@@ -55,11 +55,16 @@ class Method(nn.Module, ABC):
         name: What ``resight train`` calls it.
         summary: One line for ``resight methods``.
         Options: The type of its constants.
+        uses_identities: Whether it learns from identities; all others never see them.
+        uses_features: Whether its labels or proxies come from features; without, no crop is embedded for them, and the
+            features it is handed are ``(N, 0)``.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
+    uses_identities: ClassVar[bool] = False
+    uses_features: ClassVar[bool] = True
 
     def __init__(self, options: MethodOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__()
@@ -77,8 +82,14 @@ class Method(nn.Module, ABC):
         for use in self.camera_use:
             table.require("camera", f"{self.name} with {use} set")
 
+    def prepare(self, table: CropTable) -> None:
+        """Builds what depends on the training crops, before there is an optimiser."""
+        return None
+
     def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """Pseudo-labels from the features ``(N, D)`` of all crops; the table carries no identities."""
+        """Pseudo-labels from the features ``(N, D)`` of all crops; the table carries identities only for a method
+        that :attr:`uses_identities`.
+        """
         return cluster_crops(features, camera=table.camera, device=self.device, **self.clustering.model_dump())
 
     @abstractmethod

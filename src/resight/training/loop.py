@@ -76,8 +76,8 @@ def fit(
         raise ResightError(f"{out} already holds a run: go on with it by --resume, or choose another folder.")
     accelerator = _accelerator(config, run)
     torch.manual_seed(config.seed)
-    learner = _Learner(config, accelerator)
     crops = table.subset(TRAIN)
+    learner = _Learner(config, accelerator, crops)
     learner.method.check(crops)
     if config.sampling.prefer_other_cameras:
         crops.require("camera", "sampling.prefer_other_cameras")
@@ -112,16 +112,19 @@ def fit(
         clock = _Clock()
         torch.manual_seed(epoch_seed(config.seed, epoch))
         with clock("embed"):
-            features = embed_images(
-                learner.labeller,
-                pixels.images,
-                batch=config.embed_batch,
-                flip=config.embed_flip,
-                autocast=accelerator.autocast,
-                progress=partial(reporter.progress, "embedding"),
-            )
+            features = np.empty((len(pixels), 0), np.float32)
+            if learner.method.uses_features:
+                features = embed_images(
+                    learner.labeller,
+                    pixels.images,
+                    batch=config.embed_batch,
+                    flip=config.embed_flip,
+                    autocast=accelerator.autocast,
+                    progress=partial(reporter.progress, "embedding"),
+                )
+        known = pixels.table if learner.method.uses_identities else pixels.table.without_labels()
         with clock("label"):
-            found = learner.method.label(features, pixels.table.without_labels(), epoch)
+            found = learner.method.label(features, known, epoch)
         labels = found.labels
         with clock("train"):
             losses = _train_epoch(learner, epoch, pixels, features, labels, reporter)
@@ -135,7 +138,7 @@ def fit(
         if found.recall is not None:
             record["neighbour_recall"] = found.recall
         with clock("metrics"):
-            if pixels.table.identity is not None and pixels.table.is_person.any():
+            if known.identity is None and pixels.table.identity is not None and pixels.table.is_person.any():
                 record |= clustering_quality(labels, pixels.table.identity)
             every = config.evaluate_every or config.epochs
             if evaluate is not None and (epoch + 1 == config.epochs or (epoch + 1) % every == 0):
@@ -178,12 +181,13 @@ def _accelerator(config: TrainConfig, run: RunFolder) -> Accelerator:
 class _Learner:
     """Everything that training changes, with what changes it."""
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, crops: CropTable) -> None:
         self.config = config
         self.accelerator = accelerator
         self.encoder = Encoder(config.encoder)
         self.method = METHODS[config.method.name](config.method, config.clustering, self.encoder)
         self.method.device = accelerator.device
+        self.method.prepare(crops if self.method.uses_identities else crops.without_labels())
         self.trained = nn.ModuleDict({"encoder": self.encoder, "method": self.method}).to(accelerator.device)
         self.optimizer = build_optimizer(config.optimizer, self.trained)
         decay = config.ema.decay
@@ -296,6 +300,7 @@ def _describe_data(pixels: PixelCache, config: TrainConfig, method: Method) -> d
         "unreadable": [list(item) for item in pixels.unreadable],
         "fingerprint": table_fingerprint(pixels.table, pixels.digest),
         "camera_use": use,
+        "identity_use": method.uses_identities,
     }
 
 

@@ -108,11 +108,12 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics_file.read_text(encoding="utf-8").splitlines()]
 
     def facts(self) -> dict[str, Any]:
-        """What is said beside every score: epochs done, and the ways in which training used camera labels."""
-        epochs = self.read_metrics()
+        """What is said beside every score: epochs done, and whether training used identities or cameras."""
+        epochs, data = self.read_metrics(), self.read_data()
         return {
             "epoch": epochs[-1]["epoch"] if epochs else 0,
-            "camera_use_in_training": self.read_data()["camera_use"],
+            "camera_use_in_training": data["camera_use"],
+            "identity_use_in_training": data.get("identity_use", False),
         }
 
     def save_labels(self, epoch: int, labels: np.ndarray) -> None:

@@ -1,0 +1,89 @@
+"""Training with identities: the source model of transfer methods, and the upper bound of those without labels.
+
+Batch-hard triplets (Hermans et al. 2017, https://arxiv.org/abs/1703.07737) and, unless left out, softmax over the
+identities with label smoothing behind the BN neck (Luo et al. 2019, https://arxiv.org/abs/1903.07071).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from resight.clustering import PseudoLabels
+from resight.clustering.config import ClusteringConfig
+from resight.crops import CropTable
+from resight.encoders import Encoder, Features
+from resight.errors import ResightError
+from resight.losses import batch_hard_triplet
+from resight.methods.base import Batch, Method, MethodOptions
+
+
+class SupervisedOptions(MethodOptions):
+    """Constants of the two losses."""
+
+    name: Literal["supervised"] = "supervised"
+    triplet_weight: float = Field(1.0, ge=0, description="weight of the batch-hard triplet loss; 0 leaves it out")
+    margin: float | None = Field(0.3, gt=0, description="of the triplets; null is the soft margin")
+    softmax_weight: float = Field(1.0, ge=0, description="weight of the softmax over identities; 0 leaves it out")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of the softmax's targets")
+
+
+class Supervised(Method):
+    """The identities are the labels; nothing is clustered."""
+
+    name = "supervised"
+    summary = "with identities: batch-hard triplets and softmax, for a source model or an upper bound"
+    Options = SupervisedOptions
+    uses_identities = True
+    uses_features = False
+    options: SupervisedOptions
+
+    def __init__(self, options: SupervisedOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
+        super().__init__(options, clustering, encoder)
+        if options.triplet_weight == 0 and options.softmax_weight == 0:
+            raise ResightError("Both losses are left out: set method.triplet_weight or method.softmax_weight above 0.")
+        self.dim = encoder.dim
+        self.classifier: nn.Linear | None = None
+
+    @property
+    def camera_use(self) -> tuple[str, ...]:
+        return ()
+
+    def prepare(self, table: CropTable) -> None:
+        """Checks that there are people to learn, and builds the classifier of as many."""
+        table.require("identity", self.name)
+        people = len(np.unique(table.identity[table.is_person])) if table.identity is not None else 0
+        if people < 2:
+            raise ResightError(
+                f"Supervised training needs crops of at least two people with an identity; the training crops show "
+                f"{people}. Identities count from 1: 0 is a distractor, -1 junk."
+            )
+        if self.options.softmax_weight:
+            self.classifier = nn.Linear(self.dim, people, bias=False)
+            nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
+        """The identities, numbered from 0; −1 for crops of no one."""
+        labels = np.full(len(table), -1, np.int64)
+        assert table.identity is not None
+        labels[table.is_person] = np.unique(table.identity[table.is_person], return_inverse=True)[1]
+        return PseudoLabels(labels)
+
+    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
+        """Nothing to prepare."""
+
+    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
+        options, terms = self.options, {}
+        if options.triplet_weight:
+            terms["triplet"] = options.triplet_weight * batch_hard_triplet(
+                features.embedding, batch.labels, options.margin
+            )
+        if self.classifier is not None:
+            terms["softmax"] = options.softmax_weight * F.cross_entropy(
+                self.classifier(features.neck), batch.labels, label_smoothing=options.label_smoothing
+            )
+        return terms
