@@ -87,9 +87,7 @@ class Method(nn.Module, ABC):
         return None
 
     def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """Pseudo-labels from the features ``(N, D)`` of all crops; the table carries identities only for a method
-        that :attr:`uses_identities`.
-        """
+        """Pseudo-labels from all features ``(N, D)``; the table has identities only if :attr:`uses_identities`."""
         return cluster_crops(features, camera=table.camera, device=self.device, **self.clustering.model_dump())
 
     @abstractmethod
