@@ -23,11 +23,13 @@ _PLACES = {
     "identity_split": "resight.crops",
     "load": "resight.model",
     "read_crops": "resight.crops",
+    "synthetic": "resight.crops.synthetic",
     "train": "resight.model",
 }
 
 if TYPE_CHECKING:
     from resight.crops import CropTable, identity_split, read_crops
+    from resight.crops.synthetic import synthetic
     from resight.errors import ResightError
     from resight.model import Model, evaluate, load, train
 
@@ -40,6 +42,7 @@ __all__ = [
     "identity_split",
     "load",
     "read_crops",
+    "synthetic",
     "train",
 ]
 

@@ -20,5 +20,9 @@ def main() -> None:
         print(f"resight: {error}. Check the path, its permissions and the space on the disk.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nresight: stopped. A training run goes on from its last whole epoch with --resume.", file=sys.stderr)
+        print(
+            "\nresight: stopped. A training run goes on from its last whole epoch with --resume, "
+            "a synthetic world when it is asked for again.",
+            file=sys.stderr,
+        )
         sys.exit(130)

@@ -235,6 +235,7 @@ def _print_scores(scores: dict[str, Any]) -> None:
         "re-ranked with " + ", ".join(f"{k}={v}" for k, v in rerank.items()) if rerank else "",
         "mirror images added" if scores.get("flip") else "",
         f"{scores['unreadable']} unreadable crops left out" if scores.get("unreadable") else "",
+        "identities in training: yes, this is a supervised model" if scores.get("identity_use_in_training") else "",
         "camera labels in training: " + (", ".join(cameras) if cameras else "none"),
     ]
     console.print("; ".join(line for line in lines if line) + ".", highlight=False)
@@ -325,6 +326,73 @@ def cluster(
         f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none; "
         f"the table is in {to}."
     )
+
+
+class Level(str, Enum):
+    """How much speaks against recognising anybody in a synthetic world."""
+
+    easy = "easy"
+    medium = "medium"
+    hard = "hard"
+
+
+def _list_knobs(value: bool) -> None:
+    if value:
+        from rich.console import Console
+        from rich.table import Table
+
+        from resight.crops.synthetic import describe_knobs
+
+        table = Table("setting", "easy", "medium", "hard", "meaning")
+        for row in describe_knobs():
+            table.add_row(*row)
+        Console().print(table)
+        raise typer.Exit
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Further settings that differ from the level's; --settings lists all.",
+            show_default=False,
+        ),
+    ] = None,
+    identities: Annotated[int, typer.Option(help="People, training and test together.")] = 200,
+    cameras: Annotated[int, typer.Option(help="Cameras.")] = 6,
+    crops: Annotated[int, typer.Option(help="Images in all.")] = 4000,
+    seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 0,
+    level: Annotated[Level, typer.Option(help="How much speaks against recognising anybody.")] = Level.medium,
+    list_settings: Annotated[
+        bool,
+        typer.Option("--settings", callback=_list_knobs, is_eager=True, help="List every setting and stop."),
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make crops of people who do not exist: data without forms, whose truth is known.
+
+    The folder is in the layout of Market-1501, with all that is true of each crop in crops.parquet. The same settings
+    give the same files; after a stop the same command goes on.
+
+    Example: **resight synth world --identities 100 --crops 2000 occlusion=0.3**
+    """
+    from resight.crops.synthetic import world_config, write_world
+    from resight.training.config import parse_overrides
+
+    chosen = {"identities": identities, "cameras": cameras, "crops": crops, "seed": seed, "level": level.value}
+    config = world_config(**(chosen | parse_overrides(settings or [])))
+    with _reporter(quiet) as reporter:
+        made = write_world(out, config, progress=reporter.progress)
+    counts = {name: len(made.table.subset(name)) for name in ("train", "query", "gallery")}
+    if made.drawn:
+        before = f", {made.found} were there before" if made.found else ""
+        print(f"{made.drawn} crops were rendered{before}: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + ".")
+    else:
+        print(f"{out} holds this world already, {made.found} crops: nothing was rendered.")
+    print(f"Next: resight train cluster_contrast --data {out}")
 
 
 @app.command()
