@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install test lint format clean
+.PHONY: help install demo test lint format clean
 
 help:
+	@echo "make demo     a synthetic world, a training run, scores and pictures, in a few minutes"
 	@echo "make test     run the tests (makes the environment first)"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff format the code"
@@ -18,6 +19,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[imagenet,dev]'
 	@touch $@
+
+demo: install
+	$(BIN)/resight demo
 
 test: install
 	$(BIN)/python -m pytest

@@ -230,7 +230,7 @@ def test_approximate_search_in_panels_and_with_too_few_crops_in_a_cell():
     results = []
     for memory in (None, 1):
         indices, distances = np.empty((9000, 8), np.int32), np.empty((9000, 8), np.float32)
-        told = search_approximate(rows, Products(rows), indices, distances, recall=0.3, cells=1500, memory=memory)
+        told = search_approximate(rows, indices, distances, recall=0.3, cells=1500, memory=memory)
         results.append(indices)
     assert told["probes"] >= 1
     assert told["repeated"] > 0

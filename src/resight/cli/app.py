@@ -52,6 +52,14 @@ SplitOption = Annotated[
     ),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that 'resight train' made.")]
+SettingsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings that differ from the recipe's; 'resight recipes --settings' lists all.",
+        show_default=False,
+    ),
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(help="Folder for decoded crops; 'pixels' beside the run if not given.", show_default=False),
@@ -98,14 +106,7 @@ def _reporter(quiet: bool) -> Any:
 def train(
     method: Annotated[str, typer.Argument(help="The method; 'resight methods' lists them.", show_default=False)],
     data: DataOption,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE",
-            help="Settings that differ from the recipe's; 'resight recipes --settings' lists all.",
-            show_default=False,
-        ),
-    ] = None,
+    settings: SettingsArgument = None,
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
     recipe: Annotated[
@@ -122,10 +123,10 @@ def train(
     cache: CacheOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Train a model on unlabelled crops.
+    """Train a model, without labels unless the method is called supervised.
 
-    Identities in the data are never used for training: where there are labelled query and gallery crops, the model is
-    scored on them at the end.
+    Identities in the data are never used for training, but by the method 'supervised': where there are labelled query
+    and gallery crops, the model is scored on them at the end.
 
     Example: **resight train cluster_contrast --data cameras/ --out runs/first epochs=20**
     """
@@ -393,6 +394,49 @@ def synth(
     else:
         print(f"{out} holds this world already, {made.found} crops: nothing was rendered.")
     print(f"Next: resight train cluster_contrast --data {out}")
+
+
+@app.command()
+def demo(
+    settings: SettingsArgument = None,
+    out: Annotated[Path, typer.Option(help="The folder for all it makes.")] = Path("demo"),
+    crops: Annotated[int, typer.Option(min=400, help="Images in the synthetic world.")] = 4000,
+    quiet: QuietOption = False,
+) -> None:
+    """See the whole way in a few minutes: synthetic crops, training without labels, scores, pictures.
+
+    A second call uses what the first one made.
+
+    Example: **resight demo**
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from resight.demo import run_demo
+
+    with _reporter(quiet) as reporter:
+        made = run_demo(out, settings=settings or [], crops=crops, reporter=reporter)
+    console = Console()
+    table = Table("", "mAP", "rank-1", title="Finding people it never saw, in other cameras", title_justify="left")
+    for name, record in (("before training", made.before), ("after", made.after)):
+        table.add_row(name, f"{100 * record['test_mAP']:.1f}", f"{100 * record['test_rank1']:.1f}")
+    console.print(table)
+    where = {
+        made.world: "crops of people who do not exist; crops.parquet has all that is true of them",
+        made.run.path: "the run: settings, metrics of each epoch, labels, weights",
+        **made.pictures,
+    }
+    listing = Table("what lies where", "", show_header=False, box=None)
+    for path, what in where.items():
+        listing.add_row(str(path), what)
+    console.print(listing)
+    console.print(
+        f"{made.clusters} clusters among the crops of {made.people} test people and some strangers; "
+        f"{made.seconds / 60:.1f} minutes this time.",
+        highlight=False,
+    )
+    print(f"Next: resight embed {made.run.path} --data {made.world} --to embeddings.parquet")
+    print("      resight train cluster_contrast --data your/crops")
 
 
 @app.command()

@@ -275,7 +275,7 @@ def finish_rows(
     computed = 0
     for slot in range(start, stop):
         size = count[slot]
-        if size < need:
+        if size < indices.shape[1] - 1:
             continue
         if size > need > 0:
             cut = np.float32(threshold(kth_largest(value[slot, :size], need), margin, relative))

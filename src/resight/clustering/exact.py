@@ -26,14 +26,15 @@ class Candidates:
         origin: First row.
         size: Number of rows.
         need: Neighbours wanted beside the row itself.
-        products: Where the similarities come from; its bounds decide what is dropped.
         capacity: Candidates a row.
+        products: Where the similarities come from: what their error cannot rule out is kept. ``None`` keeps no more
+            than the best.
     """
 
-    def __init__(self, origin: int, size: int, need: int, products: Products, capacity: int) -> None:
+    def __init__(self, origin: int, size: int, need: int, capacity: int, products: Products | None = None) -> None:
         self.origin = origin
         self.need = need
-        self.products = products
+        self.margin, self.slope = (0.0, 0.0) if products is None else (products.margin, products.slope)
         self.value = np.empty((size, capacity), np.float32)
         self.where = np.empty((size, capacity), np.int32)
         self.count = np.zeros(size, np.int32)
@@ -48,7 +49,7 @@ class Candidates:
         def work(start: int, stop: int) -> None:
             kernel(
                 tile, rows, columns, self.origin, self.value, self.where, self.count, self.cut, self.full, self.spilt,
-                max(self.need, 1), self.products.margin, self.products.slope, start, stop,
+                max(self.need, 1), self.margin, self.slope, start, stop,
             )  # fmt: skip
 
         for _ in _search.map_rows(work, size, chunk=_ROWS_PER_TASK if not to_columns else 512):
@@ -61,7 +62,7 @@ class Candidates:
             return int(
                 _search.finish_rows(
                     rows.data, rows.norm, self.origin, self.value, self.where, self.count, self.need,
-                    self.products.margin, self.products.slope, indices, distances, start, stop,
+                    self.margin, self.slope, indices, distances, start, stop,
                 )
             )  # fmt: skip
 
@@ -114,8 +115,8 @@ def search_exact(
     far_repeat: list[np.ndarray] = []
     for first in range(0, size, panel):
         last = min(first + panel, size)
-        near = Candidates(first, last - first, need, products, capacity)
-        far = Candidates(first, last - first, 1, products, min(128, max(size, 8))) if furthest is not None else None
+        near = Candidates(first, last - first, need, capacity, products)
+        far = Candidates(first, last - first, 1, min(128, max(size, 8)), products) if furthest is not None else None
         for top in range(first, last, height):
             bottom = min(top + height, last)
             # columns of earlier panels, then of this one from the diagonal on, then of later ones

@@ -2,8 +2,9 @@
 
 Rows are put into cells by spherical k-means, and each row is compared with the members of its few nearest cells (Jégou,
 Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011, section IV, without the compression).
-As every row is also a query, all queries of a cell meet all its members in one matrix product. The best candidates are
-then ordered by exact distance, as in the exact search.
+As every row is also a query, all queries of a cell meet all its members in one matrix product. All this happens in the
+128 directions that keep most of the inner products (the leading eigenvectors of the second moments); the best
+candidates, three times as many as wanted, are then ordered by exact distance in all dimensions.
 
 How many cells to look into is measured: for a sample of rows the exact neighbours are found, and the ranks of the cells
 that these lie in say at once what share any number of cells would have found.
@@ -18,8 +19,11 @@ import numpy as np
 from resight.clustering import _kernels
 from resight.clustering.exact import Candidates, exact_rows, search_some
 from resight.clustering.products import TILE_ELEMENTS, Products, quickest_product
-from resight.clustering.rows import UnitRows, available_memory
+from resight.clustering.rows import UnitRows, available_memory, room_for
 
+_DIRECTIONS = 128
+_CANDIDATES = 3  # for each neighbour wanted
+_MOMENT_ROWS = 16384  # looked at to choose the directions
 _SAMPLE = 512  # rows whose exact neighbours are found, once to choose the number of cells and once to report
 _TRAINING_ROWS = 40  # a cell, in k-means
 _ROUNDS = 8  # of k-means
@@ -28,7 +32,6 @@ _BLOCK = 4096
 
 def search_approximate(
     rows: UnitRows,
-    products: Products,
     indices: np.ndarray,
     distances: np.ndarray,
     *,
@@ -40,7 +43,6 @@ def search_approximate(
 
     Args:
         rows: N rows.
-        products: Their approximate products.
         indices: ``(N, k)`` int32, written.
         distances: ``(N, k)`` float32, written: exact for the neighbours found.
         recall: Share of the true neighbours to find, aimed at on a sample.
@@ -54,21 +56,24 @@ def search_approximate(
     size, k = indices.shape
     rng = np.random.default_rng(0)
     number = int(min(max(cells or round(1.5 * size**0.5), 1), size))
-    centroids = _spherical_kmeans(rows, number, rng)
-    probes = _probes(rows, centroids, rng, k, recall)
+    coarse = _reduced(rows, rng)
+    products = Products(coarse)
+    centroids = _spherical_kmeans(coarse, number, rng)
+    probes = _probes(rows, coarse, centroids, rng, k, recall)
     nearest = np.empty((size, probes), np.int32)
     for first in range(0, size, _BLOCK):
-        nearest[first : first + _BLOCK] = _nearest_cells(rows.take(slice(first, first + _BLOCK)), centroids, probes)
+        nearest[first : first + _BLOCK] = _nearest_cells(coarse.take(slice(first, first + _BLOCK)), centroids, probes)
     members_of, members = _lists(nearest[:, :1], number)
     queries_of, queries = _lists(nearest, number)
     del nearest
 
-    capacity = 2 * k + 128
+    need = min(_CANDIDATES * (k - 1), size - 1)
+    capacity = 2 * need + 64
     room = available_memory() // 4 if memory is None else memory
     panel = int(min(size, max(4096, room // (8 * capacity))))
     few = []
     for origin in range(0, size, panel):
-        candidates = Candidates(origin, min(panel, size - origin), k - 1, products, capacity)
+        candidates = Candidates(origin, min(panel, size - origin), need, capacity)
         for cell in range(number):
             inside = members[members_of[cell] : members_of[cell + 1]]
             asking = queries[queries_of[cell] : queries_of[cell + 1]]
@@ -128,7 +133,24 @@ def _nearest_cells(part: np.ndarray, centroids: np.ndarray, count: int) -> np.nd
         return np.asarray(top.to(torch.int32).numpy())
 
 
-def _probes(rows: UnitRows, centroids: np.ndarray, rng: np.random.Generator, k: int, recall: float) -> int:
+def _reduced(rows: UnitRows, rng: np.random.Generator) -> UnitRows:
+    """The rows in the directions in which inner products are largest; of length 1 again."""
+    if rows.dim <= _DIRECTIONS:
+        return rows
+    sample = rows.take(np.sort(rng.choice(len(rows), min(_MOMENT_ROWS, len(rows)), replace=False)))
+    _, directions = np.linalg.eigh(sample.T @ sample)
+    basis = np.ascontiguousarray(directions[:, -_DIRECTIONS:], dtype=np.float32)
+    result = room_for((len(rows), _DIRECTIONS), np.float32)
+    for first in range(0, len(rows), _BLOCK):
+        part = rows.take(slice(first, first + _BLOCK)) @ basis
+        norm = np.linalg.norm(part, axis=1, keepdims=True)
+        result[first : first + _BLOCK] = part / np.where(norm > 0, norm, 1)
+    return UnitRows(result)
+
+
+def _probes(
+    rows: UnitRows, coarse: UnitRows, centroids: np.ndarray, rng: np.random.Generator, k: int, recall: float
+) -> int:
     """Fewest cells to look into that find the share ``recall`` of the true neighbours of a sample of rows."""
     if k == 1:
         return 1
@@ -138,15 +160,16 @@ def _probes(rows: UnitRows, centroids: np.ndarray, rng: np.random.Generator, k: 
     distinct, place = np.unique(others, return_inverse=True)
     home = np.concatenate(
         [
-            _nearest_cells(rows.take(distinct[first : first + _BLOCK]), centroids, 1)[:, 0]
+            _nearest_cells(coarse.take(distinct[first : first + _BLOCK]), centroids, 1)[:, 0]
             for first in range(0, len(distinct), _BLOCK)
         ]
     )
-    order = _nearest_cells(rows.take(sample), centroids, len(centroids))
+    order = _nearest_cells(coarse.take(sample), centroids, len(centroids))
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(len(centroids), dtype=order.dtype)[None], axis=1)
     reached = np.take_along_axis(rank, home[place.reshape(others.shape)], axis=1)
-    return int(np.quantile(reached, recall, method="inverted_cdf")) + 1
+    aim = recall + 0.2 * (1 - recall)  # the coarse order loses a little more
+    return int(np.quantile(reached, aim, method="inverted_cdf")) + 1
 
 
 def _lists(cells: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:

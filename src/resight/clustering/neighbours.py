@@ -102,7 +102,7 @@ def nearest_neighbours(
     if search == "approximate" or (search == "auto" and not furthest and len(rows) > limit):
         from resight.clustering.inverted import search_approximate
 
-        found = search_approximate(rows, Products(rows), indices, distances, recall=recall, memory=memory)
+        found = search_approximate(rows, indices, distances, recall=recall, memory=memory)
         return Neighbours(indices, distances, rows, recall=found["recall"])
     if on_device:
         import torch

@@ -1,0 +1,121 @@
+"""Pictures of what a model does: retrieved crops and clusters, as contact sheets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resight.crops import GALLERY, JUNK, QUERY, CropTable
+from resight.crops.sheets import contact_sheet
+from resight.errors import ResightError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def retrieval_sheet(
+    images: np.ndarray, table: CropTable, features: np.ndarray, *, queries: int = 8, shown: int = 10
+) -> Image.Image:
+    """Queries and the crops ranked first for them, framed green where right and red where wrong.
+
+    Crops that the protocol ignores are left out: the query's person in the query's camera, and junk.
+
+    Args:
+        images: ``(N, 3, H, W)`` uint8 crops.
+        table: The N crops, with identities and a split.
+        features: ``(N, D)`` L2-normalised.
+        queries: Rows of the sheet, of different people where there are enough: the same ones for any features.
+        shown: Ranked crops a row.
+
+    Raises:
+        ResightError: There are no labelled queries and gallery.
+    """
+    if table.identity is None or table.split is None:
+        raise ResightError("A sheet of retrieved crops needs identities, queries and a gallery, as evaluation does.")
+    gallery = np.flatnonzero((table.split == GALLERY) & (table.identity != JUNK))
+    asked = _one_a_person(np.flatnonzero((table.split == QUERY) & table.is_person), table.identity, queries)
+    if not len(gallery) or not len(asked):
+        raise ResightError("There are no labelled queries and gallery to make a sheet of.")
+    rows, frames, captions, titles = [], [], [], []
+    for query in asked:
+        person = table.identity[gallery] == table.identity[query]
+        counted = np.ones(len(gallery), bool)
+        if table.camera is not None:
+            counted = ~(person & (table.camera[gallery] == table.camera[query]))
+        order = np.argsort(-(features[gallery] @ features[query]), kind="stable")
+        best = order[counted[order]][:shown]
+        rows.append([_picture(images, row) for row in (query, *gallery[best])])
+        frames.append(["query", *("right" if person[place] else "wrong" for place in best)])
+        captions.append([_camera(table, row) for row in (query, *gallery[best])])
+        titles.append(f"person {table.identity[query]}")
+    return contact_sheet(rows, titles=titles, captions=captions, frames=frames, scale=96 / images.shape[2])
+
+
+def cluster_sheet(
+    images: np.ndarray,
+    table: CropTable,
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    clusters: int = 8,
+    shown: int = 12,
+) -> Image.Image:
+    """Clusters of all sizes and their crops, the most typical first.
+
+    Where identities are known, crops of the cluster's most frequent person are framed green, others red.
+
+    Args:
+        images: ``(N, 3, H, W)`` uint8 crops.
+        table: The N crops.
+        features: ``(N, D)`` L2-normalised.
+        labels: ``(N,)`` cluster numbers, -1 for outliers.
+        clusters: Rows of the sheet: clusters spread evenly from the largest to the smallest.
+        shown: Crops a row, spread evenly from the nearest to the mean of the cluster to the furthest.
+
+    Raises:
+        ResightError: There is no cluster.
+    """
+    sizes = np.bincount(labels[labels >= 0])
+    if not len(sizes):
+        raise ResightError("There is no cluster to make a sheet of.")
+    chosen = _spread(np.argsort(-sizes, kind="stable"), clusters)
+    rows, frames, captions, titles = [], [], [], []
+    for cluster in chosen:
+        inside = np.flatnonzero(labels == cluster)
+        order = np.argsort(-(features[inside] @ features[inside].mean(axis=0)), kind="stable")
+        picked = _spread(inside[order], shown)
+        rows.append([_picture(images, row) for row in picked])
+        captions.append([_camera(table, row) for row in picked])
+        title = f"cluster {cluster}\n{len(inside)} crops"
+        if table.identity is not None:
+            people, counts = np.unique(table.identity[inside], return_counts=True)
+            frequent = people[counts.argmax()]
+            frames.append(["right" if table.identity[row] == frequent else "wrong" for row in picked])
+            title += f"\n{100 * counts.max() / len(inside):.0f} % one person"
+        titles.append(title)
+    return contact_sheet(
+        rows, titles=titles, captions=captions, frames=frames if table.identity is not None else None,
+        scale=96 / images.shape[2],
+    )  # fmt: skip
+
+
+def _one_a_person(rows: np.ndarray, identity: np.ndarray, count: int) -> np.ndarray:
+    """Rows of different people, spread over all of them."""
+    _, first = np.unique(identity[rows], return_index=True)
+    return _spread(rows[np.sort(first)], count)
+
+
+def _spread(values: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= count:
+        return values
+    return values[np.linspace(0, len(values) - 1, count).round().astype(int)]
+
+
+def _picture(images: np.ndarray, row: int) -> np.ndarray:
+    return np.ascontiguousarray(images[row].transpose(1, 2, 0))
+
+
+def _camera(table: CropTable, row: int) -> str | None:
+    return None if table.camera is None else f"camera {table.camera[row]}"

@@ -1,0 +1,102 @@
+"""Sheets of retrieved crops and of clusters: who is shown, in what order, in which frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resight import ResightError, pictures
+from resight.crops import CropTable
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What the sheets were asked to draw, with images told apart by their first value."""
+    calls: list[dict] = []
+
+    def remember(rows, **options):
+        calls.append({"rows": [[int(image[0, 0, 0]) for image in row] for row in rows], **options})
+
+    monkeypatch.setattr(pictures, "contact_sheet", remember)
+    return calls
+
+
+def images(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 8, 4), np.uint8)
+
+
+def table(identity: list[int], camera: list[int] | None, split: list[str] | None) -> CropTable:
+    return CropTable(
+        paths=[f"{i}.png" for i in range(len(identity))],
+        root=Path("."),
+        identity=np.array(identity),
+        camera=None if camera is None else np.array(camera),
+        split=None if split is None else np.array(split),
+    )
+
+
+def test_retrieval_follows_the_protocol(shown: list[dict]) -> None:
+    crops = table(
+        [5, 5, 5, 6, 0, -1, 6],
+        [1, 1, 2, 1, 3, 2, 2],
+        ["query", "gallery", "gallery", "gallery", "gallery", "gallery", "query"],
+    )
+    angle = np.array([0.0, 0.1, 0.5, 0.3, 0.2, 0.05, 0.31])
+    features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    pictures.retrieval_sheet(images(7), crops, features, shown=3)
+    # crop 1 is the query's person in its camera, crop 5 is junk
+    assert shown[0]["rows"] == [[0, 4, 3, 2], [6, 3, 4, 2]]
+    assert shown[0]["frames"] == [["query", "wrong", "wrong", "right"], ["query", "right", "wrong", "wrong"]]
+    assert shown[0]["titles"] == ["person 5", "person 6"]
+    assert shown[0]["captions"][0] == ["camera 1", "camera 3", "camera 1", "camera 2"]
+
+
+def test_queries_are_of_different_people_and_do_not_depend_on_the_features(shown: list[dict]) -> None:
+    people = np.repeat(np.arange(1, 31), 2)
+    crops = table([*people, 1], None, ["query"] * 60 + ["gallery"])
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        pictures.retrieval_sheet(images(61), crops, rng.normal(size=(61, 3)), queries=4)
+    first, second = ([row[0] for row in call["rows"]] for call in shown)
+    assert first == second
+    assert next(people[row] for row in first) == 1
+    assert [people[row] for row in first][-1] == 30
+    assert len({people[row] for row in first}) == 4
+
+
+def test_clusters_show_the_typical_first_and_frame_strangers(shown: list[dict]) -> None:
+    crops = table([3, 3, 3, 4, 9, 9, 3], None, None)
+    angle = np.array([0.0, 0.1, -0.1, 0.4, 2.0, 2.1, 1.0])
+    features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    pictures.cluster_sheet(images(7), crops, features, np.array([1, 1, 1, 1, 0, 0, -1]))
+    large, small = shown[0]["rows"]
+    assert large[-1] == 3
+    assert large[0] in (0, 1)
+    assert sorted(small) == [4, 5]
+    assert shown[0]["frames"][0] == ["right", "right", "right", "wrong"]
+    assert shown[0]["titles"][0] == "cluster 1\n4 crops\n75 % one person"
+
+
+def test_without_identities_clusters_have_no_frames(shown: list[dict]) -> None:
+    crops = table([1, 1], None, None).without_labels()
+    pictures.cluster_sheet(images(2), crops, np.eye(2), np.array([0, 0]))
+    assert shown[0]["frames"] is None
+
+
+def test_nothing_to_show_is_said() -> None:
+    crops = table([1, 2], None, None)
+    with pytest.raises(ResightError, match="needs identities, queries and a gallery"):
+        pictures.retrieval_sheet(images(2), crops, np.eye(2))
+    with pytest.raises(ResightError, match="no cluster"):
+        pictures.cluster_sheet(images(2), crops, np.eye(2), np.array([-1, -1]))
+    with pytest.raises(ResightError, match="no labelled queries"):
+        pictures.retrieval_sheet(images(2), table([1, 2], None, ["gallery", "gallery"]), np.eye(2))
+
+
+def test_a_real_sheet_is_drawn() -> None:
+    crops = table([1, 1, 2], [1, 2, 1], ["query", "gallery", "gallery"])
+    sheet = pictures.retrieval_sheet(images(3), crops, np.eye(3))
+    assert sheet.mode == "RGB"
+    assert sheet.height > 96
