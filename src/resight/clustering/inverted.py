@@ -63,8 +63,8 @@ def search_approximate(
     nearest = np.empty((size, probes), np.int32)
     for first in range(0, size, _BLOCK):
         nearest[first : first + _BLOCK] = _nearest_cells(coarse.take(slice(first, first + _BLOCK)), centroids, probes)
-    members_of, members = _lists(nearest[:, :1], number)
-    queries_of, queries = _lists(nearest, number)
+    members = _lists(nearest[:, :1], number)
+    others = _lists(nearest[:, 1:], number)
     del nearest
 
     need = min(_CANDIDATES * (k - 1), size - 1)
@@ -74,9 +74,10 @@ def search_approximate(
     few = []
     for origin in range(0, size, panel):
         candidates = Candidates(origin, min(panel, size - origin), need, capacity)
-        for cell in range(number):
-            inside = members[members_of[cell] : members_of[cell + 1]]
-            asking = queries[queries_of[cell] : queries_of[cell + 1]]
+        # each row's own cell first: it soon tells what is too far for the others to be kept
+        for queries, cell in ((queries, cell) for queries in (members, others) for cell in range(number)):
+            inside = _of(members, cell)
+            asking = _of(queries, cell)
             asking = asking[np.searchsorted(asking, origin) : np.searchsorted(asking, origin + panel)]
             step = max(1, TILE_ELEMENTS // max(1, len(inside)))
             for first in range(0, len(asking) if len(inside) else 0, step):
@@ -170,6 +171,11 @@ def _probes(
     reached = np.take_along_axis(rank, home[place.reshape(others.shape)], axis=1)
     aim = recall + 0.2 * (1 - recall)  # the coarse order loses a little more
     return int(np.quantile(reached, aim, method="inverted_cdf")) + 1
+
+
+def _of(lists: tuple[np.ndarray, np.ndarray], cell: int) -> np.ndarray:
+    starts, rows = lists
+    return rows[starts[cell] : starts[cell + 1]]
 
 
 def _lists(cells: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
