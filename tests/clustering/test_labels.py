@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from sklearn.cluster import DBSCAN
 
-from resight.clustering import NoClusters, PseudoLabels, centre_by_camera, cluster_crops, jaccard_distance, labels
+from resight.clustering import (
+    NoClusters,
+    PseudoLabels,
+    centre_by_camera,
+    cluster_crops,
+    clustering_quality,
+    jaccard_distance,
+    labels,
+    rows,
+)
 from resight.errors import ResightError
 
 
@@ -170,3 +179,30 @@ def test_pseudo_labels():
 def test_labels_that_are_not_contiguous_are_refused(bad, says):
     with pytest.raises(ResightError, match=says):
         PseudoLabels(np.array(bad))
+
+
+def test_the_search_is_chosen_and_its_recall_told():
+    rng = np.random.default_rng(4)
+    person = np.repeat(np.arange(60), 20)
+    x = rng.normal(size=(60, 16))[person] + 0.2 * rng.normal(size=(1200, 16))
+    exact = cluster_crops(x, k1=15, eps=0.6)
+    near = cluster_crops(x, k1=15, eps=0.6, search="approximate", recall=0.99)
+    assert exact.recall is None
+    assert near.recall is not None
+    assert near.recall > 0.95
+    assert clustering_quality(near, person + 1)["all_ari"] == pytest.approx(
+        clustering_quality(exact, person + 1)["all_ari"], abs=0.05
+    )
+    with pytest.raises(ResightError, match=r"clustering\.search must be"):
+        cluster_crops(x, search="nearby")
+
+
+def test_centring_reads_features_that_are_not_held(monkeypatch):
+    rng = np.random.default_rng(5)
+    x, camera = rng.normal(size=(500, 12)).astype(np.float16), rng.integers(3, size=500)
+    expected = centre_by_camera(x, camera)
+    given = x.copy()
+    monkeypatch.setattr(labels, "unit_rows", lambda features: rows.unit_rows(features, memory=0))
+    monkeypatch.setattr(labels, "_BLOCK", 64)
+    np.testing.assert_allclose(centre_by_camera(x, camera), expected, atol=1e-7)
+    np.testing.assert_array_equal(x, given)
