@@ -54,7 +54,9 @@ def test_retrieval_follows_the_protocol(shown: list[dict]) -> None:
 
 
 def test_queries_are_of_different_people_and_do_not_depend_on_the_features(shown: list[dict]) -> None:
-    people = np.repeat(np.arange(1, 31), 2)
+    people = np.repeat(
+        np.arange(1, 31), 2
+    )  # two queries each: the sheet shows the first of one, the second of the next
     crops = table([*people, 1], None, ["query"] * 60 + ["gallery"])
     rng = np.random.default_rng(0)
     for _ in range(2):
@@ -64,10 +66,11 @@ def test_queries_are_of_different_people_and_do_not_depend_on_the_features(shown
     assert next(people[row] for row in first) == 1
     assert [people[row] for row in first][-1] == 30
     assert len({people[row] for row in first}) == 4
+    assert [row % 2 for row in first] == [0, 1, 0, 1]
 
 
 def test_clusters_show_the_typical_first_and_frame_strangers(shown: list[dict]) -> None:
-    crops = table([3, 3, 3, 4, 9, 9, 3], None, None)
+    crops = table([3, 3, 3, 4, -1, 0, 3], None, None)
     angle = np.array([0.0, 0.1, -0.1, 0.4, 2.0, 2.1, 1.0])
     features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     pictures.cluster_sheet(images(7), crops, features, np.array([1, 1, 1, 1, 0, 0, -1]))
@@ -75,7 +78,8 @@ def test_clusters_show_the_typical_first_and_frame_strangers(shown: list[dict]) 
     assert large[-1] == 3
     assert large[0] in (0, 1)
     assert sorted(small) == [4, 5]
-    assert shown[0]["frames"][0] == ["right", "right", "right", "wrong"]
+    assert shown[0]["frames"] == [["right", "right", "right", "wrong"], ["junk", "junk"]]
+    assert shown[0]["titles"][1] == "cluster 0\n2 crops\nno one known"
     assert shown[0]["titles"][0] == "cluster 1\n4 crops\n75 % one person"
 
 

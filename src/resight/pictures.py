@@ -63,7 +63,8 @@ def cluster_sheet(
 ) -> Image.Image:
     """Clusters of all sizes and their crops, the most typical first.
 
-    Where identities are known, crops of the cluster's most frequent person are framed green, others red.
+    Where identities are known, crops of the cluster's most frequent person are framed green, other people red, and
+    crops of no one grey.
 
     Args:
         images: ``(N, 3, H, W)`` uint8 crops.
@@ -89,10 +90,14 @@ def cluster_sheet(
         captions.append([_camera(table, row) for row in picked])
         title = f"cluster {cluster}\n{len(inside)} crops"
         if table.identity is not None:
-            people, counts = np.unique(table.identity[inside], return_counts=True)
-            frequent = people[counts.argmax()]
-            frames.append(["right" if table.identity[row] == frequent else "wrong" for row in picked])
-            title += f"\n{100 * counts.max() / len(inside):.0f} % one person"
+            people, counts = np.unique(table.identity[inside[table.is_person[inside]]], return_counts=True)
+            frequent = people[counts.argmax()] if len(people) else None
+            kinds = {True: "right", False: "wrong"}
+            frames.append(
+                [kinds[table.identity[row] == frequent] if table.is_person[row] else "junk" for row in picked]
+            )
+            share = counts.max(initial=0) / len(inside)
+            title += f"\n{100 * share:.0f} % one person" if len(people) else "\nno one known"
         titles.append(title)
     return contact_sheet(
         rows, titles=titles, captions=captions, frames=frames if table.identity is not None else None,
@@ -101,9 +106,10 @@ def cluster_sheet(
 
 
 def _one_a_person(rows: np.ndarray, identity: np.ndarray, count: int) -> np.ndarray:
-    """Rows of different people, spread over all of them."""
-    _, first = np.unique(identity[rows], return_index=True)
-    return _spread(rows[np.sort(first)], count)
+    """Rows of different people, spread over all of them; the first of one, the second of the next, and so on."""
+    people = _spread(np.unique(identity[rows]), count)
+    choices = [rows[identity[rows] == person] for person in people]
+    return np.array([choice[turn % len(choice)] for turn, choice in enumerate(choices)], np.int64)
 
 
 def _spread(values: np.ndarray, count: int) -> np.ndarray:

@@ -52,7 +52,9 @@ class Candidates:
                 max(self.need, 1), self.margin, self.slope, start, stop,
             )  # fmt: skip
 
-        for _ in _search.map_rows(work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1])):
+        for _ in _search.map_rows(
+            work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1])
+        ):
             pass
 
     def finish(self, rows: UnitRows, indices: np.ndarray, distances: np.ndarray) -> int:
