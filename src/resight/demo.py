@@ -71,13 +71,10 @@ def run_demo(
     reporter.say(f"1. A world of {config.identities} people in {config.cameras} cameras: {verb}.")
 
     reporter.say("2. Training without labels; identities serve the figures alone.")
-    trained = (folder / "run" / "model.safetensors").is_file()
     model = train(METHOD, made.table, folder / "run", recipe=RECIPE, settings=settings, resume=True, reporter=reporter)
     run = model.run
     assert run is not None
     records = run.read_metrics()
-    if trained:
-        reporter.say("   The run of an earlier call was used or gone on with.")
 
     reporter.say("3. Pictures of what it finds for a query, and of how it groups people it never saw.")
     tested = labelled_test_crops(made.table)

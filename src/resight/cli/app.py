@@ -417,7 +417,8 @@ def demo(
     with _reporter(quiet) as reporter:
         made = run_demo(out, settings=settings or [], crops=crops, reporter=reporter)
     console = Console()
-    table = Table("", "mAP", "rank-1", title="Finding people it never saw, in other cameras", title_justify="left")
+    console.print("\nFinding people it never saw in other cameras, in per cent:", highlight=False)
+    table = Table("", "mAP", "rank-1")
     for name, record in (("before training", made.before), ("after", made.after)):
         table.add_row(name, f"{100 * record['test_mAP']:.1f}", f"{100 * record['test_rank1']:.1f}")
     console.print(table)
@@ -431,7 +432,7 @@ def demo(
         listing.add_row(str(path), what)
     console.print(listing)
     console.print(
-        f"{made.clusters} clusters among the crops of {made.people} test people and some strangers; "
+        f"\n{made.clusters} clusters among the crops of {made.people} test people and some strangers; "
         f"{made.seconds / 60:.1f} minutes this time.",
         highlight=False,
     )

@@ -71,11 +71,6 @@ class Candidates:
         return sum(_search.map_rows(work, len(self.count), chunk=_ROWS_PER_TASK))
 
 
-def candidate_capacity(need: int) -> int:
-    """Candidates a row that the buffers hold."""
-    return 4 * need + 256
-
-
 def search_exact(
     rows: UnitRows,
     products: Products,
@@ -103,11 +98,10 @@ def search_exact(
     """
     size, k = indices.shape
     need = k - 1
-    capacity = min(candidate_capacity(need), max(size, 8))
+    capacity = min(4 * need + 256, max(size, 8))
     room = available_memory() // 4 if memory is None else memory
     panel = int(min(size, max(4096, room // (8 * (capacity + (128 if furthest is not None else 0))))))
-    height = tile_rows or int(max(16, min(1024 if rows.held else 4096, TILE_ELEMENTS // size)))
-    height = min(height, panel)
+    height = min(tile_rows or (1024 if rows.held else 4096), panel)
     width = max(height, TILE_ELEMENTS // height)
     if not rows.held:
         width = min(width, max(height, _READ_AT_ONCE // rows.dim))
