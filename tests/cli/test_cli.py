@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from resight import __version__
-from resight.cli import main
 
 COMMANDS = ("train", "evaluate", "embed", "cluster", "check", "methods", "recipes")
-
-
-def resight(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
-) -> tuple[int, str, str]:
-    """Runs the command in this process: exit status, standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["resight", *map(str, words)])
-    monkeypatch.setenv("COLUMNS", "200")
-    status = 0
-    try:
-        main()
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return status, out, err
 
 
 @pytest.fixture(scope="module")
@@ -47,57 +32,55 @@ def run(painted: Path, tiny: dict[str, object], tmp_path_factory: pytest.TempPat
     return out
 
 
-def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert resight(capsys, monkeypatch, "--version")[1] == f"resight {__version__}\n"
+def test_version_and_help(resight: Callable[..., tuple[int, str, str]]) -> None:
+    assert resight("--version")[1] == f"resight {__version__}\n"
     for command in COMMANDS:
-        status, out, _ = resight(capsys, monkeypatch, command, "--help")
+        status, out, _ = resight(command, "--help")
         assert status == 0
         assert f"Example: resight {command}" in " ".join(out.split())
 
 
-def test_lists(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "cluster_contrast" in resight(capsys, monkeypatch, "methods")[1]
-    assert "default" in resight(capsys, monkeypatch, "recipes")[1]
-    assert "clustering.eps" in resight(capsys, monkeypatch, "recipes", "--settings")[1]
-    assert "epochs:" in resight(capsys, monkeypatch, "recipes", "--show", "default")[1]
+def test_lists(resight: Callable[..., tuple[int, str, str]]) -> None:
+    assert "cluster_contrast" in resight("methods")[1]
+    assert "default" in resight("recipes")[1]
+    assert "clustering.eps" in resight("recipes", "--settings")[1]
+    assert "epochs:" in resight("recipes", "--show", "default")[1]
 
 
-def test_evaluate(
-    run: Path, painted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluate(run: Path, painted: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
     words = ("evaluate", run, "--data", painted, "--train-identities", 8, "-q")
-    status, out, _ = resight(capsys, monkeypatch, *words, "--json")
+    status, out, _ = resight(*words, "--json")
     scores = json.loads(out)
     saved = json.loads((run / "evaluation.json").read_text())
     assert status == 0
     assert scores["mAP"] == saved["mAP"]
     assert scores["scored_queries"] == 8
     assert scores["epoch"] == 3
-    _, out, _ = resight(capsys, monkeypatch, *words, "--rerank", "--k1", 4, "--ap", "trapezoidal", "--clustering")
+    _, out, _ = resight(*words, "--rerank", "--k1", 4, "--ap", "trapezoidal", "--clustering")
     assert "re-ranked with k1=4, k2=6, lam=0.3" in out
     assert "AP trapezoidal" in out
     assert "Clusters of the test crops" in out
 
 
 def test_embed_and_cluster(
-    run: Path, painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Path, painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, str, str]]
 ) -> None:
     for name in ("e.npz", "e.parquet"):
-        assert resight(capsys, monkeypatch, "embed", run, "--data", painted, "--to", tmp_path / name, "-q")[0] == 0
+        assert resight("embed", run, "--data", painted, "--to", tmp_path / name, "-q")[0] == 0
     arrays, rows = np.load(tmp_path / "e.npz"), pq.read_table(tmp_path / "e.parquet")
     assert np.allclose(np.linalg.norm(arrays["embedding"], axis=1), 1, atol=1e-5)
     assert rows["path"].to_pylist() == arrays["path"].tolist()
     assert np.allclose(np.array(rows["embedding"].to_pylist()), arrays["embedding"])
     assert rows["camera"].to_pylist() == arrays["camera"].tolist()
-    status, out, _ = resight(capsys, monkeypatch, "cluster", run, "--data", painted, "--to", tmp_path / "c.csv", "-q")
+    status, out, _ = resight("cluster", run, "--data", painted, "--to", tmp_path / "c.csv", "-q")
     with (tmp_path / "c.csv").open() as stream:
         clusters = [int(row["cluster"]) for row in csv.DictReader(stream)]
     assert status == 0
     assert f"{max(clusters) + 1} identities among {len(clusters)} crops" in out
 
 
-def test_check(painted: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    status, out, _ = resight(capsys, monkeypatch, "check", painted)
+def test_check(painted: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = resight("check", painted)
     assert status == 0
     assert "96" in out
 
@@ -121,11 +104,10 @@ def test_bad_input_is_one_sentence(
     said: str,
     run: Path,
     painted: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    resight: Callable[..., tuple[int, str, str]],
 ) -> None:
     places = {"CROPS": str(painted), "RUN": str(run)}
-    status, _, err = resight(capsys, monkeypatch, *(places.get(word, word) for word in words))
+    status, _, err = resight(*(places.get(word, word) for word in words))
     assert status == 2
     assert err.startswith("resight: ")
     assert said in err

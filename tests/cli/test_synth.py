@@ -4,50 +4,33 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from resight.cli import main
 from resight.crops import read_crops
 
 WORDS = ("--identities", "4", "--cameras", "3", "--crops", "40", "height=32", "width=16")
 
 
-def resight(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
-) -> tuple[int, str, str]:
-    """Runs the command in this process: exit status, standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["resight", *map(str, words)])
-    monkeypatch.setenv("COLUMNS", "200")
-    status = 0
-    try:
-        main()
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return status, out, err
-
-
-def test_makes_a_world_and_finds_it_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    status, out, err = resight(capsys, monkeypatch, "synth", tmp_path / "w", *WORDS, "siblings=1", "--seed", 3)
+def test_makes_a_world_and_finds_it_again(tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, err = resight("synth", tmp_path / "w", *WORDS, "siblings=1", "--seed", 3)
     assert (status, err) == (0, "")
     assert "40 crops were rendered" in out
     table = read_crops(tmp_path / "w")
     assert len(table) == 40
     assert set(table.camera.tolist()) == {1, 2, 3}
-    again = resight(capsys, monkeypatch, "synth", tmp_path / "w", *WORDS, "siblings=1", "--seed", 3)
+    again = resight("synth", tmp_path / "w", *WORDS, "siblings=1", "--seed", 3)
     assert again[0] == 0
     assert "nothing was rendered" in again[1]
     table.file(0).unlink()
-    status, out, _ = resight(capsys, monkeypatch, "synth", tmp_path / "w", *WORDS, "siblings=1", "--seed", 3)
+    status, out, _ = resight("synth", tmp_path / "w", *WORDS, "siblings=1", "--seed", 3)
     assert (status, "1 crops were rendered, 39 were there before" in out) == (0, True)
 
 
-def test_lists_every_knob(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    status, out, _ = resight(capsys, monkeypatch, "synth", "--settings")
+def test_lists_every_knob(resight: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = resight("synth", "--settings")
     assert status == 0
     for name in ("siblings", "occlusion", "jpeg_quality", "label_noise"):
         assert name in out
@@ -67,10 +50,9 @@ def test_bad_input_is_one_sentence(
     words: tuple[str, ...],
     said: str,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    resight: Callable[..., tuple[int, str, str]],
 ) -> None:
-    status, _, err = resight(capsys, monkeypatch, "synth", tmp_path / "w", *WORDS, *words)
+    status, _, err = resight("synth", tmp_path / "w", *WORDS, *words)
     assert status == 2
     assert err.startswith("resight: ")
     assert said in err
@@ -78,11 +60,9 @@ def test_bad_input_is_one_sentence(
     assert not (tmp_path / "w").exists()
 
 
-def test_a_folder_of_something_else_is_left_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"mine")
-    status, _, err = resight(capsys, monkeypatch, "synth", tmp_path, *WORDS)
+    status, _, err = resight("synth", tmp_path, *WORDS)
     assert status == 2
     assert "it is not a synthetic world: choose a new folder" in err
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
