@@ -51,6 +51,12 @@ def map_rows(work: Callable[[int, int], T], num_rows: int, *, chunk: int) -> Ite
             yield future.result()
 
 
+def run_rows(work: Callable[[int, int], Any], num_rows: int, *, chunk: int) -> None:
+    """:func:`map_rows` for work that writes its results itself."""
+    for _ in map_rows(work, num_rows, chunk=chunk):
+        pass
+
+
 @_jit()
 def grown(array: np.ndarray, size: int, capacity: int) -> np.ndarray:
     """A longer array that starts with the first ``size`` entries (a loop: it compiles faster than a slice)."""

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering._kernels import _jit, grown, map_rows, pair_distance
+from resight.clustering._kernels import _jit, grown, map_rows, pair_distance, run_rows
 
-__all__ = ["map_rows"]
+__all__ = ["map_rows", "run_rows"]
 
 _LANES = 64  # similarities looked at together
 

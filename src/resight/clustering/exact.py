@@ -52,10 +52,7 @@ class Candidates:
                 max(self.need, 1), self.margin, self.slope, start, stop,
             )  # fmt: skip
 
-        for _ in _search.map_rows(
-            work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1])
-        ):
-            pass
+        _search.run_rows(work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1]))
 
     def finish(self, rows: UnitRows, indices: np.ndarray, distances: np.ndarray) -> int:
         """Write the exact order of the candidates of every row; how many distances that took."""
@@ -164,8 +161,7 @@ def exact_rows(rows: UnitRows, wanted: np.ndarray, k: int) -> tuple[np.ndarray, 
                 rows.data, rows.norm, tile, wanted[part], margin, indices[part], distances[part], start, stop
             )
 
-        for _ in _search.map_rows(work, len(tile), chunk=16):
-            pass
+        _search.run_rows(work, len(tile), chunk=16)
     return indices, distances
 
 
@@ -173,8 +169,7 @@ def _finish_furthest(far: Candidates, rows: UnitRows, furthest: np.ndarray) -> N
     def work(start: int, stop: int) -> None:
         _search.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
 
-    for _ in _search.map_rows(work, len(far.count), chunk=_ROWS_PER_TASK):
-        pass
+    _search.run_rows(work, len(far.count), chunk=_ROWS_PER_TASK)
 
 
 def furthest_of(rows: UnitRows, wanted: np.ndarray, furthest: np.ndarray) -> None:
@@ -187,8 +182,7 @@ def furthest_of(rows: UnitRows, wanted: np.ndarray, furthest: np.ndarray) -> Non
         ) -> None:
             _search.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
 
-        for _ in _search.map_rows(work, len(tile), chunk=16):
-            pass
+        _search.run_rows(work, len(tile), chunk=16)
         furthest[wanted[part]] = result
 
 

@@ -89,8 +89,7 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
         def work(start: int, stop: int, rows: Any = rows, target: Any = target, first: int = first) -> None:
             _search.normalise_rows(rows, norm[first : first + step], target, start, stop)
 
-        for _ in _search.map_rows(work, len(rows), chunk=512):
-            pass
+        _search.run_rows(work, len(rows), chunk=512)
         bad = np.flatnonzero(~(norm[first : first + step] > 0))
         if len(bad):
             row = first + int(bad[0])

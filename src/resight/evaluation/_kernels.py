@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering._kernels import _jit, map_rows
+from resight.clustering._kernels import _jit, map_rows, run_rows
 
-__all__ = ["map_rows"]
+__all__ = ["map_rows", "run_rows"]
 
 #: Right answers of one query that are each compared with the whole row; more are sorted, and each distance is looked up
 #: among them.

@@ -112,8 +112,7 @@ def unit_rows(
         _kernels.normalise_rows(raw, target[start:stop], factors, unit, mark, 0, len(raw))
 
     step = max(1, min(512, BLOCK_BYTES // (32 * rows.dim)))
-    for _ in _kernels.map_rows(work, len(which), chunk=step):
-        pass
+    _kernels.run_rows(work, len(which), chunk=step)
     bad = np.flatnonzero(target == -2)
     if len(bad):
         row = which[int(bad[0])]
@@ -231,8 +230,7 @@ class DistanceRows:
         def work(start: int, stop: int) -> None:
             _kernels.distances_from_cosines(out, start, stop)
 
-        for _ in _kernels.map_rows(work, len(out), chunk=64):
-            pass
+        _kernels.run_rows(work, len(out), chunk=64)
         if len(self._copies):
             out[:, self._copies] = out[:, self._originals]
         return out

@@ -401,8 +401,7 @@ def _count(
             distances, offset, begins, columns, right, values, known is not None, *twins, closer, start, stop
         )
 
-    for _ in _kernels.map_rows(work, len(distances), chunk=16):
-        pass
+    _kernels.run_rows(work, len(distances), chunk=16)
 
 
 def _score(labels: _Labels, blocks: Iterable[tuple[slice, np.ndarray]], max_rank: int, **about: Any) -> RankingMetrics:
@@ -454,8 +453,7 @@ def _score_streamed(
             _kernels.pair_cosines(query, who, part, place, found[:, 0], first, last)
             _kernels.distances_from_cosines(found, first, last)
 
-        for _ in _kernels.map_rows(pair, len(pairs), chunk=4096):
-            pass
+        _kernels.run_rows(pair, len(pairs), chunk=4096)
         value[pairs] = found[:, 0]
 
     closer = np.zeros(len(columns), dtype=np.int64)

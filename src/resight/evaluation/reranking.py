@@ -158,6 +158,5 @@ class Reranking:
                 stop,
             )
 
-        for _ in _kernels.map_rows(work, len(final), chunk=32):
-            pass
+        _kernels.run_rows(work, len(final), chunk=32)
         return final
