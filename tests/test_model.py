@@ -43,6 +43,24 @@ def test_flip_makes_an_embedding_blind_to_mirroring(model: Model, painted: Path)
     assert not np.allclose(*model.embed([image, mirrored], flip=False), atol=1e-5)
 
 
+def test_maps_of_files_arrays_and_batches_are_the_same(model: Model, painted: Path) -> None:
+    table = resight.read_crops(painted).select(np.arange(3))
+    files = [table.file(row) for row in range(3)]
+    arrays = [np.asarray(Image.open(file)) for file in files]
+    expected = model.attention_maps(files)
+    assert list(expected) == ["activation"]  # this encoder has no attention
+    assert expected["activation"].shape == (3, 2, 1)
+    assert expected["activation"].dtype == np.float32
+    assert expected["activation"].min() == 0
+    assert expected["activation"].max() == 1
+    for images in (arrays, np.stack([array.transpose(2, 0, 1) for array in arrays])):
+        assert np.array_equal(model.attention_maps(images)["activation"], expected["activation"])
+    with pytest.raises(ResightError, match="at least one"):
+        model.attention_maps([])
+    with pytest.raises(ResightError, match="put a single one into a list"):
+        model.attention_maps("a.jpg")
+
+
 def test_wrong_images_are_sentences(model: Model, tmp_path: Path) -> None:
     with pytest.raises(ResightError, match="put a single one into a list"):
         model.embed("a.jpg")

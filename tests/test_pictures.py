@@ -104,3 +104,45 @@ def test_a_real_sheet_is_drawn() -> None:
     sheet = pictures.retrieval_sheet(images(3), crops, np.eye(3))
     assert sheet.mode == "RGB"
     assert sheet.height > 96
+
+
+def test_attention_has_a_row_a_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict] = []
+    monkeypatch.setattr(pictures, "contact_sheet", lambda rows, **options: calls.append({"rows": rows, **options}))
+    left_to_right = np.tile(np.linspace(0, 1, 4, dtype=np.float32), (2, 8, 1))
+    maps = {
+        "activation": left_to_right,
+        "layer1.0": np.full((2, 8, 4), 0.5, np.float32),
+        "layer1.1": 0.2 + 0.1 * left_to_right,
+        "layer2.0": np.full((2, 4, 2), 0.5, np.float32),
+    }
+    crops = table([1, 2], None, None)
+    pictures.attention_sheet(images(2), maps, crops)
+    rows, captions = calls[0]["rows"], calls[0]["captions"]
+    assert calls[0]["titles"] == ["0.png", "1.png"]
+    assert captions[1] == ["crop", "activation", "laid over", "layer1: 20–30 %", "layer2: 50–50 %"]
+    assert [len(row) for row in rows] == [5, 5]
+    assert all(cell.shape == (8, 4, 3) and cell.dtype == np.uint8 for row in rows for cell in row)
+    crop, heat, over, stretched, flat = rows[1]
+    assert (crop == 1).all()
+    assert (np.diff(heat.astype(int).sum(axis=2), axis=1) > 0).all()  # ever brighter
+    assert tuple(heat[0, 0]) == tuple(pictures._HEAT[0])
+    assert tuple(heat[0, -1]) == tuple(pictures._HEAT[-1])
+    assert (over == (1 + heat.astype(int)) // 2).all()
+    assert (stretched == heat).mean() > 0.9  # whatever its range
+    assert (flat == pictures._HEAT[0]).all()
+
+
+def test_attention_of_a_plain_encoder_and_of_nothing() -> None:
+    maps = {"activation": np.zeros((3, 2, 1), np.float32)}
+    assert pictures.attention_sheet(images(3), maps).mode == "RGB"
+    with pytest.raises(ResightError, match="no crops"):
+        pictures.attention_sheet(images(0), maps)
+    with pytest.raises(ResightError, match="2 crops, but 3 maps 'activation'"):
+        pictures.attention_sheet(images(2), maps)
+
+
+def test_long_file_names_lose_their_beginning() -> None:
+    assert pictures._short("a" * 28) == "a" * 28
+    assert pictures._short("a" * 20 + "0123456789.jpg", 12) == "…" + "3456789.jpg"
+    assert len(pictures._short("b" * 99)) == 28

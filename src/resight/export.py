@@ -23,6 +23,11 @@ def check_cluster_file(file: Path) -> None:
     _check(file, (".csv", ".parquet"), "clusters")
 
 
+def check_picture_file(file: Path) -> None:
+    """Refuses a file name that a picture cannot be saved under, before any work is done."""
+    _check(file, (".png", ".jpg", ".jpeg"), "pictures")
+
+
 def _check(file: Path, endings: tuple[str, ...], what: str) -> None:
     if file.suffix.lower() not in endings:
         raise ResightError(

@@ -15,7 +15,7 @@ import torch
 from resight.clustering import PseudoLabels, cluster_crops, clustering_quality
 from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
-from resight.encoders import Encoder, embed_images, read_state
+from resight.encoders import Encoder, embed_images, map_images, read_state
 from resight.errors import ResightError
 from resight.evaluation import RerankOptions, evaluate_splits
 from resight.training.config import TrainConfig, build_config
@@ -108,6 +108,26 @@ class Model:
             progress=None if progress is None else partial(progress, "embedding"),
         )
 
+    def attention_maps(self, images: np.ndarray | Sequence[str | Path | np.ndarray]) -> dict[str, np.ndarray]:
+        """What the model looks at in crops.
+
+        Args:
+            images: As for :meth:`embed`, but no table: image files, uint8 RGB arrays ``(H, W, 3)``, or one uint8 array
+                ``(N, 3, H, W)`` of the model's size. At least one.
+
+        Returns:
+            Maps ``(N, h, w)``, float32 in [0, 1]. ``activation`` is the strength of the last feature map, stretched to
+            [0, 1] crop by crop. An encoder with attention also has the spatial attention of each block, from first to
+            last and as it is, under names such as ``layer4.2``. Maps of later stages are coarser.
+
+        Raises:
+            ResightError: no images, or as :meth:`embed`.
+        """
+        pixels = self._pixels(images)
+        if not len(pixels):
+            raise ResightError("There are no images to make maps of: give at least one.")
+        return map_images(self.encoder, pixels, batch=self.config.embed_batch, autocast=self._autocast)
+
     def _autocast(self) -> AbstractContextManager[object]:
         device = self.encoder.mean.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bfloat16")
@@ -123,7 +143,7 @@ class Model:
                 )
             return images
         if isinstance(images, str | Path | np.ndarray):
-            raise ResightError("embed takes several images: put a single one into a list.")
+            raise ResightError("Images are given several at once: put a single one into a list.")
         return (
             np.stack([_one_image(image, height, width) for image in images])
             if len(images)
@@ -155,23 +175,29 @@ def _one_image(image: str | Path | np.ndarray, height: int, width: int) -> np.nd
     return np.asarray(resized).transpose(2, 0, 1)
 
 
-def load(run: str | Path, device: str | torch.device = "cpu") -> Model:
+def load(run: str | Path, device: str | torch.device = "cpu", *, epoch: int | None = None) -> Model:
     """Loads the model of a run folder.
 
+    Args:
+        run: The folder.
+        device: Where the model goes.
+        epoch: An earlier epoch whose weights the run kept (``keep_every``); the last if not given.
+
     Raises:
-        ResightError: it is not a run folder, or no epoch of it is finished.
+        ResightError: it is not a run folder, no epoch of it is finished, or that epoch's weights were not kept.
     """
     folder = RunFolder.existing(run)
     if not folder.weights_file.is_file():
         raise ResightError(f"{run} has no weights yet: no epoch was finished. Go on with it by --resume.")
+    weights = folder.weights_file if epoch is None else folder.kept_weights(epoch)
+    if not weights.is_file():
+        raise ResightError(f"{run} has no weights of epoch {epoch}: {folder.describe_kept_weights()}.")
     config = folder.read_config()
     encoder = Encoder(config.encoder, load_weights=False)
     try:
-        encoder.load_state_dict(read_state(folder.weights_file))
+        encoder.load_state_dict(read_state(weights))
     except RuntimeError as error:
-        raise ResightError(
-            f"{folder.weights_file} does not fit the encoder in {folder.config_file}: {error}"
-        ) from error
+        raise ResightError(f"{weights} does not fit the encoder in {folder.config_file}: {error}") from error
     return Model(encoder.to(device), config, folder)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what a model does: retrieved crops and clusters, as contact sheets."""
+"""Pictures of what a model does: retrieved crops, clusters and attention, as contact sheets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from resight.errors import ResightError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+#: Colours from 0 to 1, evenly spaced and ever brighter: dark blue, violet, red, orange, pale yellow.
+_HEAT = np.array([(10, 10, 46), (92, 22, 118), (190, 44, 74), (246, 138, 22), (253, 253, 170)], np.float64)
 
 
 def retrieval_sheet(
@@ -103,6 +106,59 @@ def cluster_sheet(
         rows, titles=titles, captions=captions, frames=frames if table.identity is not None else None,
         scale=96 / images.shape[2],
     )  # fmt: skip
+
+
+def attention_sheet(images: np.ndarray, maps: dict[str, np.ndarray], table: CropTable | None = None) -> Image.Image:
+    """Crops and what the model looks at in them, a row each, as in figure 5 of Nikhal & Riggan 2021.
+
+    Shown are the crop, the strength of its last feature map, that map laid over the crop, and, where the encoder has
+    attention, the spatial attention of the last block of each stage. Maps go from dark blue over red to yellow; each
+    is stretched to these colours, and under a spatial attention stands the range that it was stretched from.
+
+    Args:
+        images: ``(N, 3, H, W)`` uint8 crops.
+        maps: Maps of the N crops, ``(N, h, w)`` each, from :meth:`resight.model.Model.attention_maps`.
+        table: The N crops, for the names of their files.
+
+    Raises:
+        ResightError: There are no crops, or not as many maps as crops.
+    """
+    if not len(images):
+        raise ResightError("There are no crops to make a sheet of.")
+    for name, values in maps.items():
+        if len(values) != len(images):
+            raise ResightError(f"There are {len(images)} crops, but {len(values)} maps '{name}': give one a crop.")
+    last = {name.split(".")[0]: values for name, values in maps.items() if name != "activation"}
+    rows, captions = [], []
+    for row in range(len(images)):
+        crop = _picture(images, row)
+        strength = _heat(maps["activation"][row], crop.shape)
+        cells = [crop, strength, ((crop.astype(np.uint16) + strength) // 2).astype(np.uint8)]
+        words = ["crop", "activation", "laid over"]
+        for stage, values in last.items():
+            low, high = values[row].min(), values[row].max()
+            cells.append(_heat((values[row] - low) / max(high - low, 1e-12), crop.shape))
+            words.append(f"{stage}: {100 * low:.0f}–{100 * high:.0f} %")
+        rows.append(cells)
+        captions.append(words)
+    titles = None if table is None else [_short(name.replace("\\", "/").rsplit("/", 1)[-1]) for name in table.paths]
+    return contact_sheet(rows, titles=titles, captions=captions, scale=192 / images.shape[2])
+
+
+def _heat(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A map ``(h, w)`` in [0, 1] in colours, ``(H, W, 3)`` uint8, smoothly enlarged."""
+    from PIL import Image
+
+    fine = Image.fromarray(values.astype(np.float32)).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    places = np.linspace(0, 1, len(_HEAT))
+    # Bicubic passes the ends a little; interp holds at them.
+    colours = [np.interp(np.asarray(fine), places, _HEAT[:, channel]) for channel in range(3)]
+    return np.stack(colours, axis=2).round().astype(np.uint8)
+
+
+def _short(name: str, length: int = 28) -> str:
+    """A file name cut at its beginning, where names of one folder are most alike."""
+    return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def _one_a_person(rows: np.ndarray, identity: np.ndarray, count: int) -> np.ndarray:

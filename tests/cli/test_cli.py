@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from resight import __version__
 
-COMMANDS = ("train", "evaluate", "embed", "cluster", "check", "methods", "recipes")
+COMMANDS = ("train", "evaluate", "embed", "cluster", "attention", "check", "methods", "recipes")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,34 @@ def test_embed_and_cluster(
     assert f"{max(clusters) + 1} identities among {len(clusters)} crops" in out
 
 
+def test_attention(run: Path, painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
+    words = ("attention", run, "--data", painted, "--cache", tmp_path / "pixels", "-q")
+    heights = []
+    for crops in (3, 5):
+        status, out, err = resight(*words, "--to", tmp_path / f"{crops}.png", "--crops", crops)
+        assert (status, err.count("Traceback")) == (0, 0)
+        assert f"{crops} crops and maps of their activation are in {tmp_path / f'{crops}.png'}." in out
+        with Image.open(tmp_path / f"{crops}.png") as sheet:
+            heights.append(sheet.height)
+    assert heights[1] > heights[0] + 2 * 192
+    assert len(list((tmp_path / "pixels").glob("*.npy"))) == 2  # only what is shown is decoded
+
+
+def test_attention_shows_what_can_be_read(
+    run: Path, painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, str, str]]
+) -> None:
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for file in sorted(painted.iterdir())[:3]:
+        (crops / file.name).write_bytes(file.read_bytes())
+    broken = sorted(crops.iterdir())[1]
+    broken.write_bytes(b"no picture")
+    status, out, _ = resight("attention", run, "--data", crops, "--to", tmp_path / "m.jpg", "-q")
+    assert status == 0
+    assert f"left out: {broken.name}" in out
+    assert "2 crops and maps" in out
+
+
 def test_check(painted: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
     status, out, _ = resight("check", painted)
     assert status == 0
@@ -94,6 +123,8 @@ def test_check(painted: Path, resight: Callable[..., tuple[int, str, str]]) -> N
         (["train", "cluster_contrast", "--data", "CROPS", "--resume"], "--out"),
         (["evaluate", "CROPS", "--data", "CROPS"], "not a run folder"),
         (["embed", "RUN", "--data", "CROPS", "--to", "e.txt"], ".parquet or .npz"),
+        (["attention", "RUN", "--data", "CROPS", "--to", "m.pdf"], "ending in .png or .jpg"),
+        (["attention", "CROPS", "--data", "CROPS", "--to", "m.png"], "not a run folder"),
         (["cluster", "RUN", "--data", "CROPS", "--to", "/nowhere/c.csv"], "no folder"),
         (["evaluate", "RUN", "--data", "CROPS"], "--train-identities"),
         (["recipes", "nothing"], "There is no method"),

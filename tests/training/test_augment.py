@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from resight.training.augment import AugmentationConfig, epoch_seed, flip_and_crop, random_erasing
+from resight.training.augment import (
+    AugmentationConfig,
+    augment,
+    epoch_seed,
+    flip_and_crop,
+    random_contrast,
+    random_erasing,
+    random_zoom,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -154,3 +162,58 @@ def test_epoch_seeds_differ_by_run_epoch_and_stream() -> None:
     assert len(seeds) == 10 * 100 * 3
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert epoch_seed(1, 2) == epoch_seed(1, 2, stream=0)
+
+
+def test_zoom_shows_a_smaller_window_of_the_image_enlarged() -> None:
+    # a ramp in both directions tells where the window lies: values are linear in position, so interpolation is exact
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(30.0), indexing="ij")
+    image = torch.stack([5 * y, 5 * x, torch.full_like(x, 77)]).to(torch.uint8)
+    output = random_zoom(image.expand(300, -1, -1, -1), AugmentationConfig(zoom=1.5), seeded()).float()
+    assert (output[:, 2] == 77).all()
+    for channel, size in ((0, 40), (1, 30)):
+        profile = output[:, channel].mean(1 if channel else 2) / 5  # position shown at each output position
+        step = (profile[:, -3] - profile[:, 2]) / (size - 5)
+        assert step.min() > 1 / 1.5 - 0.01
+        assert step.max() < 1.01
+        assert step.std() > 0.05
+        assert (profile[:, 0] >= -0.2).all()
+        assert (profile[:, -1] <= size - 0.8).all()
+        centre = profile.mean(1) - (size - 1) / 2
+        assert centre.std() > 0.02 * size
+        assert abs(centre.mean()) < 0.02 * size
+    # one factor for both directions
+    steps = [
+        (output[:, c].mean(1 if c else 2)[:, [2, -3]] / 5).diff(dim=1)[:, 0] / (s - 5) for c, s in ((0, 40), (1, 30))
+    ]
+    assert (steps[0] - steps[1]).abs().max() < 0.03
+
+
+def test_contrast_keeps_the_mean_and_scales_what_differs_from_it() -> None:
+    image = torch.full((3, 8, 6), 100, dtype=torch.uint8)
+    image[:, ::2] = 140
+    output = random_contrast(image.expand(400, -1, -1, -1), AugmentationConfig(contrast=0.5), seeded()).float()
+    assert (output.mean((1, 2, 3)) - 120).abs().max() < 0.6
+    factor = (output[:, 0, 0, 0] - output[:, 0, 1, 0]) / 40
+    assert factor.min() > 0.45
+    assert factor.max() < 1.55
+    assert factor.min() < 0.6
+    assert factor.max() > 1.4
+    extreme = torch.tensor([0, 255], dtype=torch.uint8).repeat(48).view(1, 3, 8, 4).expand(50, -1, -1, -1)
+    assert set(random_contrast(extreme, AugmentationConfig(contrast=1.0), seeded()).flatten().tolist()) > {0, 255}
+
+
+def test_one_view_is_all_of_it_in_order_and_off_by_default() -> None:
+    images = some_images(6, 24, 12)
+
+    def prepare(pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.float() / 100
+
+    plain = AugmentationConfig(pad=2)
+    generator = seeded()
+    expected = random_erasing(prepare(flip_and_crop(images, plain, generator)), plain, generator)
+    assert torch.equal(augment(images, prepare, plain, seeded()), expected)
+    full = AugmentationConfig(pad=2, zoom=1.4, contrast=0.3)
+    generator = seeded()
+    pixels = random_contrast(random_zoom(flip_and_crop(images, full, generator), full, generator), full, generator)
+    expected = random_erasing(prepare(pixels), full, generator)
+    assert torch.equal(augment(images, prepare, full, seeded()), expected)

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from resight.training.sampling import SamplingConfig, pk_batches
+from resight.training.sampling import SamplingConfig, batches, crop_batches, num_batches, pk_batches
 
 #: Clusters of 1 to 12 crops, in no order, with a third of the crops outliers.
 SIZES = {0: 5, 1: 1, 2: 12, 3: 4, 4: 2, 5: 7, 6: 3, 7: 9, 8: 4, 9: 6}
@@ -108,3 +108,44 @@ def test_preferred_companions_are_those_of_other_cameras() -> None:
             assert other[:drawn_once].tolist() == expected
             checked += 0 < elsewhere < drawn_once
     assert checked > 10  # clusters that had some companions elsewhere, and too few
+
+
+def test_crops_in_random_order_come_once_a_round_and_never_twice_in_a_batch() -> None:
+    labels = shuffled_labels()
+    config = SamplingConfig(order="crops", clusters=5, crops=2, iterations=27)
+    drawn = list(crop_batches(labels, config, np.random.default_rng(0)))
+    assert len(drawn) == 27
+    seen: Counter[int] = Counter(dict.fromkeys(np.flatnonzero(labels >= 0).tolist(), 0))
+    for batch in drawn:
+        assert len(np.unique(batch)) == len(batch) == 10
+        assert batch.dtype == np.int64
+        seen.update(batch.tolist())
+        assert max(seen.values()) - min(seen.values()) <= 2
+    assert sum(seen.values()) == 270
+    assert max(seen.values()) - min(seen.values()) <= 1
+    assert (labels[list(seen)] >= 0).all()
+
+
+def test_a_pass_over_the_crops_leaves_out_the_last_batch_that_is_not_full() -> None:
+    labels = shuffled_labels()  # 53 crops with a label
+    config = SamplingConfig(order="crops", clusters=10, crops=1, iterations=0)
+    drawn = list(batches(labels, config, np.random.default_rng(0)))
+    assert num_batches(labels, config) == len(drawn) == 5
+    assert len(np.unique(np.concatenate(drawn))) == 50
+    whole = list(batches(np.zeros(7, np.int64), config, np.random.default_rng(0)))
+    assert [sorted(batch.tolist()) for batch in whole] == [list(range(7))]
+
+
+def test_a_pass_in_clusters_has_as_many_batches_as_hold_the_crops_once() -> None:
+    config = SamplingConfig(clusters=4, crops=3, iterations=0)
+    assert len(list(batches(shuffled_labels(), config, np.random.default_rng(0)))) == 53 // 12
+
+
+def test_the_order_chooses_the_sampler() -> None:
+    labels, config = shuffled_labels(), SamplingConfig(clusters=4, crops=3, iterations=2)
+    by_cluster = np.concatenate(list(batches(labels, config, np.random.default_rng(0))))
+    assert np.array_equal(by_cluster, np.concatenate(batches_of(labels, config)))
+    by_crop = np.concatenate(
+        list(batches(labels, config.model_copy(update={"order": "crops"}), np.random.default_rng(0)))
+    )
+    assert len(np.unique(by_crop)) == 24

@@ -23,6 +23,18 @@ def test_step_of_other_length_and_height() -> None:
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
+def test_steps_at_named_epochs() -> None:
+    config = OptimizerConfig(schedule="step", step_epochs=(2, 5), step_factor=0.1)
+    factors = [learning_rate_factor(config, epoch, 8) for epoch in (0, 1.9, 2, 4.5, 5, 7)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize("steps", [0, [25, 0], "never"])
+def test_steps_are_epochs_from_one(steps: object) -> None:
+    with pytest.raises(ValidationError):
+        OptimizerConfig(step_epochs=steps)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("epoch", [0, 0.5, 30, 50])
 def test_constant(epoch: float) -> None:
     assert learning_rate_factor(OptimizerConfig(schedule="constant"), epoch, 50) == 1
@@ -109,3 +121,16 @@ def test_a_step_of_sgd_by_hand() -> None:
 def test_impossible_settings_are_rejected(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         OptimizerConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_backbone_may_learn_more_slowly() -> None:
+    module = nn.ModuleDict({"encoder": nn.ModuleDict({"backbone": nn.Linear(3, 2), "neck": nn.BatchNorm1d(2)})})
+    plain = build_optimizer(OptimizerConfig(name="sgd"), module)
+    assert {group["factor"] for group in plain.param_groups} == {1.0}
+    slow = build_optimizer(OptimizerConfig(name="sgd", backbone_factor=0.1, decay_norms=False), module)
+    backbone = module["encoder"]["backbone"]
+    found = {id(p): (g["factor"], g["weight_decay"]) for g in slow.param_groups for p in g["params"]}
+    assert found[id(backbone.weight)] == (0.1, 5e-4)
+    assert found[id(backbone.bias)] == (0.1, 0.0)
+    assert found[id(module["encoder"]["neck"].weight)] == (1.0, 0.0)
+    assert len(found) == 4

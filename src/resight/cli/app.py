@@ -60,6 +60,14 @@ SettingsArgument = Annotated[
         show_default=False,
     ),
 ]
+EpochOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="An earlier epoch, where training kept its weights (keep_every); the last if not given.",
+        show_default=False,
+    ),
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(help="Folder for decoded crops; 'pixels' beside the run if not given.", show_default=False),
@@ -169,6 +177,7 @@ def evaluate(
     data: DataOption,
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
+    epoch: EpochOption = None,
     ap: Annotated[
         APConvention,
         typer.Option("--ap", help="Average precision: 'standard', or 'trapezoidal' as Market-1501's MATLAB code."),
@@ -193,7 +202,7 @@ def evaluate(
     from resight.model import evaluate as evaluate_model
     from resight.model import load
 
-    model = load(run)
+    model = load(run, epoch=epoch)
     table = _read(data, format, train_identities)
     with _reporter(quiet) as reporter:
         scores = evaluate_model(
@@ -207,19 +216,19 @@ def evaluate(
             progress=reporter.progress,
         )
     assert model.run is not None
-    scores |= model.run.facts()
+    scores |= model.run.facts(epoch)
     if as_json:
         print(json.dumps(scores))
     else:
-        _print_scores(scores)
+        _print_scores(scores, f"Retrieval, epoch {epoch}" if epoch else "Retrieval, last epoch")
 
 
-def _print_scores(scores: dict[str, Any]) -> None:
+def _print_scores(scores: dict[str, Any], title: str = "Retrieval, last epoch") -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    table = Table(title="Retrieval, last epoch" if scores.get("epoch") else "Retrieval", title_justify="left")
+    table = Table(title=title, title_justify="left")
     names = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
     for name in names.values():
         table.add_column(name, justify="right")
@@ -258,12 +267,12 @@ def _print_scores(scores: dict[str, Any]) -> None:
 
 
 def _embed_data(
-    run: Path, data: Path, format: str, flip: bool | None, cache: Path | None, quiet: bool
+    run: Path, epoch: int | None, data: Path, format: str, flip: bool | None, cache: Path | None, quiet: bool
 ) -> tuple[Model, PixelCache, np.ndarray]:
     """The run's model, the crops that could be read, and their embeddings; names the crops that could not."""
     from resight.model import load
 
-    model = load(run)
+    model = load(run, epoch=epoch)
     table = _read(data, format, None)
     with _reporter(quiet) as reporter:
         pixels = model.open_cache(table, cache, progress=reporter.progress)
@@ -278,6 +287,7 @@ def embed(
     run: RunArgument,
     data: DataOption,
     to: Annotated[Path, typer.Option("--to", help="File to write: .parquet or .npz.", show_default=False)],
+    epoch: EpochOption = None,
     format: FormatOption = "auto",
     flip: FlipOption = None,
     cache: CacheOption = None,
@@ -292,7 +302,7 @@ def embed(
     from resight.export import check_embedding_file, write_embeddings
 
     check_embedding_file(to)
-    _, pixels, features = _embed_data(run, data, format, flip, cache, quiet)
+    _, pixels, features = _embed_data(run, epoch, data, format, flip, cache, quiet)
     write_embeddings(to, pixels.table, features)
     print(f"{len(features)} embeddings of {features.shape[1]} numbers are in {to}.")
 
@@ -302,6 +312,7 @@ def cluster(
     run: RunArgument,
     data: DataOption,
     to: Annotated[Path, typer.Option("--to", help="Table to write: .csv or .parquet.", show_default=False)],
+    epoch: EpochOption = None,
     format: FormatOption = "auto",
     eps: Annotated[
         float | None, typer.Option(help="Largest Jaccard distance of neighbours; the run's if not given.")
@@ -320,13 +331,51 @@ def cluster(
     from resight.export import check_cluster_file, write_clusters
 
     check_cluster_file(to)
-    model, pixels, features = _embed_data(run, data, format, flip, cache, quiet)
+    model, pixels, features = _embed_data(run, epoch, data, format, flip, cache, quiet)
     labels = model.cluster(features, pixels.table, eps=eps, min_samples=min_samples)
     write_clusters(to, pixels.table, labels.labels)
     print(
         f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none; "
         f"the table is in {to}."
     )
+
+
+@app.command()
+def attention(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[Path, typer.Option("--to", help="Picture to write: .png or .jpg.", show_default=False)],
+    crops: Annotated[int, typer.Option(min=1, help="Crops shown, spread evenly over the data.")] = 8,
+    epoch: EpochOption = None,
+    format: FormatOption = "auto",
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw what a model looks at in some crops.
+
+    Each row has a crop, the strength of its last feature map, that map laid over the crop, and, where the encoder has
+    attention, the spatial attention at the end of each stage.
+
+    Example: **resight attention runs/first --data cameras/ --to maps.png**
+    """
+    import numpy as np
+
+    from resight.export import check_picture_file
+    from resight.model import load
+    from resight.pictures import attention_sheet
+
+    check_picture_file(to)
+    model = load(run, epoch=epoch)
+    table = _read(data, format, None)
+    shown = np.linspace(0, len(table) - 1, min(crops, len(table))).round().astype(int)
+    with _reporter(quiet) as reporter:
+        pixels = model.open_cache(table.select(shown), cache, max_unreadable=1, progress=reporter.progress)
+    for path, reason in pixels.unreadable:
+        print(f"left out: {path}: {reason}")
+    maps = model.attention_maps(pixels.images)
+    attention_sheet(pixels.images, maps, pixels.table).save(to)
+    what = "their activation" if len(maps) == 1 else f"their activation and the attention of {len(maps) - 1} blocks"
+    print(f"{len(pixels)} crops and maps of {what} are in {to}.")
 
 
 class Level(str, Enum):

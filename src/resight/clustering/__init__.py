@@ -3,6 +3,7 @@
 Works on plain arrays and imports no other room of the package. Compiled kernels load on first use.
 """
 
+from resight.clustering.bottom_up import Merging, bottom_up, merge_clusters
 from resight.clustering.dbscan import dbscan
 from resight.clustering.jaccard import jaccard_distance
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops
@@ -10,13 +11,16 @@ from resight.clustering.neighbours import Neighbours, nearest_neighbours
 from resight.clustering.quality import clustering_quality
 
 __all__ = [
+    "Merging",
     "Neighbours",
     "NoClusters",
     "PseudoLabels",
+    "bottom_up",
     "centre_by_camera",
     "cluster_crops",
     "clustering_quality",
     "dbscan",
     "jaccard_distance",
+    "merge_clusters",
     "nearest_neighbours",
 ]

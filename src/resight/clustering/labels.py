@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,12 @@ class PseudoLabels:
 
     Attributes:
         labels: ``(N,)`` int64, 0 … C-1, or -1 for an outlier, which has no pseudo-label.
-        recall: Share of the true neighbours that an approximate search found, on a sample; ``None`` for an exact one.
+        facts: What is worth telling of how they were found, by name: ``neighbour_recall``, the share of the true
+            neighbours that an approximate search found on a sample, or the merges of a bottom-up stage.
     """
 
     labels: np.ndarray
-    recall: float | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels))
@@ -128,7 +130,7 @@ def cluster_crops(
     labels = dbscan(jaccard_distance(neighbours, k1, k2, max_distance=eps), eps, min_samples)
     if labels.max() < 0:
         raise NoClusters(_explain(neighbours, k1, k2, eps, min_samples))
-    return PseudoLabels(labels, neighbours.recall)
+    return PseudoLabels(labels, {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall})
 
 
 def centre_by_camera(features: Any, camera: Any) -> np.ndarray:

@@ -51,3 +51,30 @@ def embed_images(
             progress(min(start + batch, len(images)), len(images))
     encoder.train(was_training)
     return output
+
+
+def map_images(
+    encoder: Encoder,
+    images: np.ndarray,
+    *,
+    batch: int = 256,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> dict[str, np.ndarray]:
+    """What an encoder looks at in uint8 images, in evaluation mode.
+
+    Args:
+        encoder: The encoder; its training mode is restored afterwards.
+        images: ``(N, 3, H, W)`` uint8 RGB of the encoder's size, at least one.
+        batch: Images at once.
+        autocast: Makes the context of the arithmetic's precision.
+
+    Returns:
+        The maps of :meth:`Encoder.maps`, each ``(N, h, w)`` float32.
+    """
+    device = encoder.mean.device
+    found: list[dict[str, torch.Tensor]] = []
+    for start in range(0, len(images), batch):
+        pixels = encoder.preprocess(torch.from_numpy(np.array(images[start : start + batch])).to(device))
+        with autocast():
+            found.append(encoder.maps(pixels))
+    return {name: torch.cat([maps[name] for maps in found]).cpu().numpy() for name in found[0]}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from resight.encoders.attention import SpatialAttention, activation_map
 from resight.encoders.efficientnet import EfficientNetLite0
 from resight.encoders.pooling import POOLING
-from resight.encoders.resnet import ResNet
+from resight.encoders.resnet import ResNet, matching_width, stage_widths
 from resight.encoders.weights import load_backbone_weights
+from resight.errors import ResightError
 
 Backbone = Literal[
     "efficientnet_lite0",
@@ -39,10 +42,40 @@ class EncoderConfig(BaseModel):
     width: int = Field(64, ge=16, description="image width in pixels")
     last_stride: Literal[1, 2] = 1
     width_multiplier: float = Field(1.0, gt=0, le=4, description="factor on the channels of a backbone")
+    attention: Literal["none", "cbam"] = Field(
+        "none", description="cbam: channel and spatial attention in each block of a ResNet; GAM is cbam with groups=4"
+    )
+    groups: Literal[1, 2, 4, 8, 16] = Field(
+        1, description="filter groups of the convolutions in a ResNet's blocks; GAM is groups=4 with attention=cbam"
+    )
+    match_groups: Literal[2, 4, 8, 16] | None = Field(
+        None,
+        description="narrow a ResNet, ungrouped, to the parameters that so many groups leave (A-CBAM: 4, with cbam)",
+    )
     pooling: Literal["avg", "max", "gem"] = "gem"
     embedding_dim: int | None = Field(None, ge=1, description="size of a linear layer after pooling; none if null")
     neck: bool = Field(True, description="batch norm before normalising (BN neck, bias frozen at 0)")
     freeze_norms: bool = Field(False, description="keep the backbone's batch-norm statistics as they were loaded")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EncoderConfig:
+        """Refuses settings that exclude each other; not a ValueError, which would lose the sentence."""
+        if self.backbone == "efficientnet_lite0":
+            for name, default in (("attention", "none"), ("groups", 1), ("match_groups", None)):
+                if (value := getattr(self, name)) != default:
+                    raise ResightError(
+                        f"encoder.{name}={value} needs a ResNet, and encoder.backbone is efficientnet_lite0: choose "
+                        f"a backbone such as resnet50, or leave {name} out."
+                    )
+            return self
+        if self.match_groups is not None and self.groups != 1:
+            raise ResightError(
+                f"encoder.match_groups={self.match_groups} makes a network without groups, and encoder.groups="
+                f"{self.groups} asks for them: leave one of the two out."
+            )
+        stage_widths(self.width_multiplier, groups=self.groups, setting="encoder.groups")
+        stage_widths(self.width_multiplier, groups=self.match_groups or 1, setting="encoder.match_groups")
+        return self
 
 
 @dataclass
@@ -67,7 +100,18 @@ def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
     if config.backbone == "efficientnet_lite0":
         return EfficientNetLite0(config.last_stride, config.width_multiplier)
     name, _, ibn = config.backbone.removeprefix("resnet").partition("_")
-    return ResNet(int(name), config.last_stride, config.width_multiplier, ibn=bool(ibn))
+    attention, multiplier, step = config.attention == "cbam", config.width_multiplier, 8
+    if config.match_groups is not None:
+        multiplier, step = matching_width(int(name), config.last_stride, multiplier, attention, config.match_groups)
+    return ResNet(
+        int(name),
+        config.last_stride,
+        multiplier,
+        ibn=bool(ibn),
+        groups=config.groups,
+        attention=attention,
+        width_step=step,
+    )
 
 
 class Encoder(nn.Module):
@@ -120,3 +164,41 @@ class Encoder(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             neck = self.neck(self.projection(self.pooling(feature_map)))
             return Features(F.normalize(neck), neck, feature_map)
+
+    @torch.no_grad()
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """What the encoder looks at, in evaluation mode; the mode it was in is restored.
+
+        Args:
+            images: ``(B, 3, H, W)`` normalised, as for :meth:`forward`.
+
+        Returns:
+            Float32 maps ``(B, h, w)`` in [0, 1]: ``activation``, that of the last feature map (see
+            :func:`~resight.encoders.attention.activation_map`), then the spatial attention A_s of each block that has
+            one, from first to last, under the block's name, such as ``layer4.2``.
+        """
+        found: dict[str, Tensor] = {}
+
+        def keep(block: str) -> Callable[[nn.Module, Any, Tensor], None]:
+            def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+                found[block] = output[:, 0].float()
+
+            return hook
+
+        hooks = [
+            module.register_forward_hook(keep(name.removesuffix(".attention.spatial")))
+            for name, module in self.backbone.named_modules()
+            if isinstance(module, SpatialAttention)
+        ]
+        was_training = self.training
+        self.eval()
+        try:
+            return {"activation": activation_map(self.backbone(images))} | found
+        finally:
+            self.train(was_training)
+            for handle in hooks:
+                handle.remove()
+
+    def attention_maps(self, images: Tensor) -> list[Tensor]:
+        """The spatial attention A_s of every block, as :meth:`maps` has it: none where there is no attention."""
+        return [values for name, values in self.maps(images).items() if name != "activation"]

@@ -1,15 +1,21 @@
-"""ResNet-18/34/50/101 (He et al. 2016) and their IBN-a variants (Pan et al. 2018).
+"""ResNet-18/34/50/101 (He et al. 2016) and their IBN-a variants (Pan et al. 2018), on request with attention.
 
 State-dict names are torchvision's (and IBN-Net's for the instance-batch norms), so that published weights load.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from functools import cache, partial
+from math import ceil
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from resight.encoders.attention import ChannelSpatialAttention
+from resight.errors import ResightError
 
 
 class InstanceBatchNorm(nn.Module):
@@ -33,44 +39,46 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions and a shortcut."""
+    """Two 3×3 convolutions, attention where there is one, and a shortcut."""
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, ibn: bool) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, ibn: bool, groups: int, attention: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, groups=groups, bias=False)
         self.bn1: nn.Module = InstanceBatchNorm(width) if ibn else nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, groups=groups, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.attention = ChannelSpatialAttention(width) if attention else nn.Identity()
         self.downsample = _shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        y = self.bn2(self.conv2(y))
+        y = self.attention(self.bn2(self.conv2(y)))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 (which carries the stride, as torchvision's), 1×1 and a shortcut."""
+    """1×1, 3×3 (which carries the stride, as torchvision's), 1×1, attention where there is one, and a shortcut."""
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, ibn: bool) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, ibn: bool, groups: int, attention: bool) -> None:
         super().__init__()
         outputs = width * self.expansion
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.conv1 = nn.Conv2d(inputs, width, 1, groups=groups, bias=False)
         self.bn1: nn.Module = InstanceBatchNorm(width) if ibn else nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, groups=groups, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.conv3 = nn.Conv2d(width, outputs, 1, groups=groups, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
+        self.attention = ChannelSpatialAttention(outputs) if attention else nn.Identity()
         self.downsample = _shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
-        y = self.bn3(self.conv3(y))
+        y = self.attention(self.bn3(self.conv3(y)))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
 
 
@@ -82,6 +90,21 @@ _DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, in
 }
 
 
+def stage_widths(width_multiplier: float, step: int = 8, *, groups: int = 1, setting: str = "groups") -> list[int]:
+    """Widths of the four stages: 64, 128, 256 and 512 times a factor, rounded to multiples of ``step``.
+
+    Raises:
+        ResightError: ``groups``, which the user knows as ``setting``, does not divide all of them.
+    """
+    widths = [max(step, int(64 * 2**stage * width_multiplier + step / 2) // step * step) for stage in range(4)]
+    if any(width % groups for width in widths):
+        raise ResightError(
+            f"{setting}={groups} does not divide the widths {', '.join(map(str, widths))} of the stages at "
+            f"width_multiplier={width_multiplier:g}: choose fewer groups or a larger width_multiplier."
+        )
+    return widths
+
+
 class ResNet(nn.Module):
     """A ResNet up to its last feature map.
 
@@ -90,15 +113,33 @@ class ResNet(nn.Module):
         last_stride: Stride of the last stage: 2 as published, 1 as re-identification uses it.
         width_multiplier: Factor on the channels of every stage, rounded to multiples of 8, for small models.
         ibn: IBN-a: instance-batch norm after the first convolution of every block of the first three stages.
+        groups: Filter groups of the convolutions inside the blocks; stem and shortcuts are never grouped.
+        attention: Whether every block weighs its channels and positions before the shortcut is added: with grouped
+            convolutions the grouped attention module of Nikhal & Riggan 2021.
+        width_step: What widths are rounded to multiples of.
+
+    Raises:
+        ResightError: the groups do not divide the widths.
     """
 
     #: ImageNet's channel statistics, which published weights were trained with.
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-    def __init__(self, depth: int, last_stride: int = 2, width_multiplier: float = 1.0, ibn: bool = False) -> None:
+    def __init__(
+        self,
+        depth: int,
+        last_stride: int = 2,
+        width_multiplier: float = 1.0,
+        ibn: bool = False,
+        *,
+        groups: int = 1,
+        attention: bool = False,
+        width_step: int = 8,
+    ) -> None:
         super().__init__()
         block, repeats = _DEPTHS[depth]
-        widths = [max(8, int(64 * 2**stage * width_multiplier + 4) // 8 * 8) for stage in range(4)]
+        widths = stage_widths(width_multiplier, width_step, groups=groups)
+        self.groups = groups
         inputs = widths[0]
         self.conv1 = nn.Conv2d(3, inputs, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(inputs)
@@ -106,12 +147,14 @@ class ResNet(nn.Module):
             first_stride = (1, 2, 2, last_stride)[stage]
             blocks = []
             for repeat in range(count):
-                blocks.append(block(inputs, width, first_stride if repeat == 0 else 1, ibn and stage < 3))
+                stride = first_stride if repeat == 0 else 1
+                blocks.append(block(inputs, width, stride, ibn and stage < 3, groups, attention))
                 inputs = width * block.expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.channels = inputs
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+        for name, module in self.named_modules():
+            # A sigmoid follows the attention's convolution, not a ReLU: it keeps torch's own start.
+            if isinstance(module, nn.Conv2d) and ".attention." not in name:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -121,3 +164,42 @@ class ResNet(nn.Module):
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = cast(nn.Module, stage)(x)
         return x
+
+
+@cache
+def matching_width(
+    depth: int, last_stride: int, width_multiplier: float, attention: bool, groups: int
+) -> tuple[float, int]:
+    """How narrow a ResNet without groups must be to have as many parameters as one with groups.
+
+    This is the adjusted comparator (A-CBAM) of Nikhal & Riggan 2021, section 5.5. One factor serves all stages, so
+    that the proportions of the network stay. Widths are multiples of 8 where these come within 1 % of the count, else
+    of 4, of 2, or any number.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        last_stride: As in :class:`ResNet`.
+        width_multiplier: Of the network with groups.
+        attention: Whether both have attention.
+        groups: Filter groups of the network to match.
+
+    Returns:
+        ``width_multiplier`` and ``width_step`` of the network without groups.
+    """
+
+    def count(factor: float, step: int, groups: int = 1) -> int:
+        with torch.device("meta"):  # shapes alone
+            net = ResNet(depth, last_stride, factor, groups=groups, attention=attention, width_step=step)
+        return sum(parameter.numel() for parameter in net.parameters())
+
+    aim = count(width_multiplier, 8, groups)
+    found: list[tuple[float, float, int]] = []
+    for step in (8, 4, 2, 1):
+        # Widths change at multiples of step/1024 only, and the count grows with them.
+        factors = [step * turn / 1024 for turn in range(1, ceil(1024 * width_multiplier / step) + 1)]
+        place = bisect_left(factors, aim, key=partial(count, step=step))
+        found += [(abs(count(f, step) / aim - 1), f, step) for f in factors[max(0, place - 1) : place + 1]]
+        if min(found)[0] < 0.01:
+            break
+    _, factor, step = min(found)
+    return factor, step

@@ -20,6 +20,8 @@ _RESNET_URLS = {
 }
 #: Layers of a published state that a backbone without classifier does not have.
 _CLASSIFIER = re.compile(r"^(_?fc|classifier)\.")
+#: Tensors of a block's attention, which published ResNets do not have.
+_ATTENTION = re.compile(r"\.attention\.")
 #: Prefixes, one or several, that trainers put before a backbone's own names.
 _PREFIXES = re.compile(r"^((module|encoder|backbone|base|model)\.)+")
 
@@ -91,7 +93,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
     """Loads the first weights of a backbone in place.
 
     A file may hold a bare backbone (torchvision's names), one with a classifier (left out), one under usual
-    prefixes, or a whole trained encoder of this package.
+    prefixes, or a whole trained encoder of this package. Attention starts at random if the file has none at all.
 
     Args:
         backbone: The module to fill.
@@ -103,6 +105,9 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
     """
     if weights == "none":
         return
+    groups = getattr(backbone, "groups", 1)
+    if weights == "imagenet" and groups > 1:
+        raise ResightError(f"The ImageNet weights of {name} are published without groups: {_needed(groups)}")
     state, source = _imagenet(name) if weights == "imagenet" else (read_state(weights), weights)
     own = backbone.state_dict()
     stripped = {_PREFIXES.sub("", key): value for key, value in state.items()}
@@ -110,13 +115,23 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
     if len(own.keys() & stripped.keys()) > len(own.keys() & state.keys()):
         state = stripped
     state = {key: value for key, value in state.items() if not _CLASSIFIER.match(key)}
-    missing = sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))
+    absent = own.keys() - state.keys()
+    if not any(_ATTENTION.search(key) for key in state):
+        absent = {key for key in absent if not _ATTENTION.search(key)}
+    missing = sorted(key for key in absent if not key.endswith("num_batches_tracked"))
     wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    # As many filters as the backbone's, but of another depth: only the groups differ.
+    if any(own[key].ndim == 4 and own[key].shape[0] == state[key].shape[0] for key in wrong) and groups > 1:
+        raise ResightError(f"The weights in {source} do not fit {name} with groups={groups}: {_needed(groups)}")
     if missing or wrong:
         what = f"has no '{missing[0]}'" if missing else f"has another shape for '{wrong[0]}'"
         raise ResightError(
             f"The weights in {source} do not fit {name}: the file {what} "
-            f"({len(missing)} tensors missing, {len(wrong)} of another shape). Choose the backbone and the "
-            "width_multiplier that they were trained with."
+            f"({len(missing)} tensors missing, {len(wrong)} of another shape). Choose the backbone, "
+            "width_multiplier, groups and match_groups that they were trained with."
         )
     backbone.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def _needed(groups: int) -> str:
+    return f"grouped convolutions need weights pretrained with {groups} groups (a file), or weights=none."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,7 +30,8 @@ class Batch:
     """What a loss may know of a batch.
 
     Attributes:
-        rows: ``(B,)`` rows of the crop table.
+        rows: ``(B,)`` rows of the crop table. Where a method has several views, the features of a batch are those of
+            the B first views, then of the B second ones.
         labels: ``(B,)`` pseudo-labels.
         camera: ``(B,)`` cameras, if the table has them.
         epoch: From 0.
@@ -56,15 +56,12 @@ class Method(nn.Module, ABC):
         summary: One line for ``resight methods``.
         Options: The type of its constants.
         uses_identities: Whether it learns from identities; all others never see them.
-        uses_features: Whether its labels or proxies come from features; without, no crop is embedded for them, and the
-            features it is handed are ``(N, 0)``.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
     uses_identities: ClassVar[bool] = False
-    uses_features: ClassVar[bool] = True
 
     def __init__(self, options: MethodOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__()
@@ -77,6 +74,15 @@ class Method(nn.Module, ABC):
         """In what ways this method, so configured, uses camera labels; empty for a camera-free one."""
         return ("clustering.centre_cameras",) if self.clustering.centre_cameras else ()
 
+    @property
+    def views(self) -> int:
+        """How many augmented views of each crop a batch holds."""
+        return 1
+
+    def needs_features(self, epoch: int) -> bool:
+        """Whether an epoch's labels or proxies come from features; else no crop is embedded for them."""
+        return True
+
     def check(self, table: CropTable) -> None:
         """Says in a sentence if the table lacks what this method needs."""
         for use in self.camera_use:
@@ -87,12 +93,18 @@ class Method(nn.Module, ABC):
         return None
 
     def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """Pseudo-labels from all features ``(N, D)``; the table has identities only if :attr:`uses_identities`."""
+        """Pseudo-labels from all features.
+
+        Args:
+            features: ``(N, D)``; no rows where :meth:`needs_features` says no.
+            table: The N crops, with identities only if :attr:`uses_identities`.
+            epoch: From 0.
+        """
         return cluster_crops(features, camera=table.camera, device=self.device, **self.clustering.model_dump())
 
     @abstractmethod
     def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """Prepares the epoch's proxies from all features ``(N, D)``, labels ``(N,)`` and cameras ``(N,)``."""
+        """Prepares the epoch's proxies from all features ``(N, D)``, if any, labels ``(N,)`` and cameras ``(N,)``."""
 
     @abstractmethod
     def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
@@ -100,8 +112,4 @@ class Method(nn.Module, ABC):
 
     def after_step(self, batch: Batch, features: Features) -> None:
         """Updates what the optimiser does not, such as proxies."""
-        return None
-
-    def batches(self, labels: np.ndarray, table: CropTable) -> Iterator[np.ndarray] | None:
-        """Batches of rows for an epoch, where P×K sampling by the loop is not what a method wants."""
         return None

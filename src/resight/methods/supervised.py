@@ -39,7 +39,6 @@ class Supervised(Method):
     summary = "with identities: batch-hard triplets and softmax, for a source model or an upper bound"
     Options = SupervisedOptions
     uses_identities = True
-    uses_features = False
     options: SupervisedOptions
 
     def __init__(self, options: SupervisedOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
@@ -52,6 +51,9 @@ class Supervised(Method):
     @property
     def camera_use(self) -> tuple[str, ...]:
         return ()
+
+    def needs_features(self, epoch: int) -> bool:
+        return False
 
     def prepare(self, table: CropTable) -> None:
         """Checks that there are people to learn, and builds the classifier of as many."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from resight.proxies.state import register_state
 
 UpdateRule = Literal["each", "hard", "mean"]
 
@@ -45,7 +47,7 @@ class ClusterMemory(nn.Module):
         super().__init__()
         self.momentum = momentum
         self.rule = update
-        self.register_buffer("centroids", torch.empty(0, 0))
+        register_state(self, "centroids", torch.empty(0, 0))
 
     def __len__(self) -> int:
         return len(self.centroids)
@@ -92,9 +94,3 @@ class ClusterMemory(nn.Module):
     def _move(self, clusters: Tensor, targets: Tensor) -> None:
         moved = self.momentum * self.centroids[clusters] + (1 - self.momentum) * targets
         self.centroids[clusters] = F.normalize(moved)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        saved = state_dict.get(prefix + "centroids")
-        if saved is not None:  # the number of clusters is that of the saved epoch
-            self.centroids = torch.empty_like(saved, device=self.centroids.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -7,6 +7,7 @@ device see the same crops.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +16,51 @@ from torch import Tensor
 
 
 class AugmentationConfig(BaseModel):
-    """Flip, shift and erase, as Luo et al. 2019 ("Bag of Tricks") and their followers do."""
+    """Flip, shift and erase, as Luo et al. 2019 ("Bag of Tricks") and their followers do; zoom and contrast."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
     pad: int = Field(10, ge=0, description="pixels of black padding before a random crop of the old size")
+    zoom: float = Field(1.0, ge=1, description="largest factor by which a random part of the image is enlarged")
+    contrast: float = Field(0.0, ge=0, le=1, description="largest relative change of contrast")
     erase: float = Field(0.5, ge=0, le=1, description="probability of erasing a rectangle (Zhong et al. 2020)")
     erase_area: tuple[float, float] = Field((0.02, 0.4), description="least and largest share of the image erased")
     erase_aspect: tuple[float, float] = Field((0.3, 3.3), description="least and largest height / width of it")
+
+
+def augment(
+    images: Tensor, preprocess: Callable[[Tensor], Tensor], config: AugmentationConfig, generator: torch.Generator
+) -> Tensor:
+    """One random view of each image: uint8 ``(B, 3, H, W)`` in, normalised by ``preprocess`` out."""
+    images = flip_and_crop(images, config, generator)
+    if config.zoom > 1:
+        images = random_zoom(images, config, generator)
+    if config.contrast > 0:
+        images = random_contrast(images, config, generator)
+    return random_erasing(preprocess(images), config, generator)
+
+
+def random_zoom(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """Enlarges a random window of each image to its full size, bilinearly: uint8 ``(B, 3, H, W)`` in and out."""
+    batch = len(images)
+    factor = 1 + (config.zoom - 1) * torch.rand(batch, generator=generator)
+    share = 1 / factor
+    centre = (1 - share)[:, None] * (2 * torch.rand(batch, 2, generator=generator) - 1)
+    window = torch.zeros(batch, 2, 3)
+    window[:, 0, 0] = window[:, 1, 1] = share
+    window[:, :, 2] = centre
+    grid = F.affine_grid(window.to(images.device), list(images.shape), align_corners=False)
+    found = F.grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return found.round_().to(torch.uint8)
+
+
+def random_contrast(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """Moves each image's values away from or towards its mean: uint8 ``(B, 3, H, W)`` in and out."""
+    factor = 1 + config.contrast * (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1)
+    values = images.float()
+    mean = values.mean((1, 2, 3), keepdim=True)
+    return torch.lerp(mean, values, factor.to(images.device)).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def flip_and_crop(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:

@@ -55,6 +55,7 @@ class TrainConfig(BaseModel):
     evaluate_every: int = Field(
         0, ge=0, description="epochs between evaluations, the start included; 0: only after the last"
     )
+    keep_every: int = Field(0, ge=0, description="epochs between kept copies of the weights; 0: only the last are kept")
     tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     description: str = ""
 

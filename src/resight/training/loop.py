@@ -19,12 +19,12 @@ from resight.crops.cache import PixelCache, open_pixel_cache
 from resight.encoders import Encoder, embed_images
 from resight.errors import ResightError
 from resight.methods import METHODS, Batch, Method
-from resight.training.augment import epoch_seed, flip_and_crop, random_erasing
+from resight.training.augment import augment, epoch_seed
 from resight.training.config import TrainConfig, flatten
 from resight.training.ema import WeightAverage
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder, table_fingerprint
-from resight.training.sampling import pk_batches
+from resight.training.sampling import batches, num_batches
 from resight.training.schedules import build_optimizer, learning_rate_factor
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def fit(
 ) -> RunFolder:
     """Trains one method on the ``train`` rows of a table.
 
-    Every epoch: embed all crops, label them, then ``sampling.iterations`` steps. All randomness of an epoch is
-    drawn from ``(seed, epoch)``, so an epoch begun again after a crash gives the same numbers.
+    Every epoch: embed all crops, label them, then steps on batches of :mod:`resight.training.sampling`. All randomness
+    of an epoch is drawn from ``(seed, epoch)``, so an epoch begun again after a crash gives the same numbers.
 
     Args:
         config: The settings.
@@ -108,12 +108,13 @@ def fit(
         record = {"epoch": 0} | _scores(evaluate, learner.best)
         run.append(run.metrics_file, record)
         reporter.epoch(record, config.epochs)
+    last_labels, quality = None, {}
     for epoch in range(first_epoch, config.epochs):
         clock = _Clock()
         torch.manual_seed(epoch_seed(config.seed, epoch))
         with clock("embed"):
-            features = np.empty((len(pixels), 0), np.float32)
-            if learner.method.uses_features:
+            features = np.empty((0, learner.encoder.dim), np.float32)
+            if learner.method.needs_features(epoch):
                 features = embed_images(
                     learner.labeller,
                     pixels.images,
@@ -135,11 +136,12 @@ def fit(
             "clusters": int(labels.max()) + 1,
             "outliers": int((labels < 0).sum()),
         }
-        if found.recall is not None:
-            record["neighbour_recall"] = found.recall
+        record |= found.facts
         with clock("metrics"):
             if known.identity is None and pixels.table.identity is not None and pixels.table.is_person.any():
-                record |= clustering_quality(labels, pixels.table.identity)
+                if last_labels is None or not np.array_equal(labels, last_labels):
+                    quality, last_labels = clustering_quality(labels, pixels.table.identity), labels
+                record |= quality
             every = config.evaluate_every or config.epochs
             if evaluate is not None and (epoch + 1 == config.epochs or (epoch + 1) % every == 0):
                 record |= _scores(evaluate, learner.best)
@@ -147,6 +149,8 @@ def fit(
         run.append(run.metrics_file, record)
         run.append(run.timings_file, {"epoch": epoch + 1, **clock.seconds})
         run.save_weights(learner.best)
+        if config.keep_every and (epoch + 1) % config.keep_every == 0:
+            run.keep_weights(epoch + 1)
         run.save_checkpoint({"epoch": epoch + 1, **learner.state()})
         if config.tracker != "none":
             accelerator.log({k: v for k, v in record.items() if isinstance(v, int | float)}, step=epoch + 1)
@@ -225,7 +229,7 @@ class _Learner:
             NonFiniteLoss: one of them is not finite; nothing was changed.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         with self.accelerator.autocast():
             features = self.encoder(images)
         terms = self.method.loss(batch, features)
@@ -261,14 +265,16 @@ def _train_epoch(
     learner.method.start_epoch(torch.from_numpy(features).to(device), all_labels, all_cameras)
     generator = torch.Generator().manual_seed(epoch_seed(config.seed, epoch, stream=1))
     rng = np.random.default_rng(epoch_seed(config.seed, epoch, stream=2))
-    batches = learner.method.batches(labels, table) or pk_batches(labels, config.sampling, rng, table.camera)
+    steps = num_batches(labels, config.sampling)
     learner.encoder.train()
-    steps = config.sampling.iterations
     told: list[dict[str, float]] = []
-    for step, rows in enumerate(batches):
-        images = torch.from_numpy(pixels.images[rows]).to(device)
-        images = learner.encoder.preprocess(flip_and_crop(images, config.augmentation, generator))
-        images = random_erasing(images, config.augmentation, generator)
+    for step, rows in enumerate(batches(labels, config.sampling, rng, table.camera)):
+        crops = torch.from_numpy(pixels.images[rows]).to(device)
+        views = [
+            augment(crops, learner.encoder.preprocess, config.augmentation, generator)
+            for _ in range(learner.method.views)
+        ]
+        images = torch.cat(views).contiguous(memory_format=torch.channels_last) if len(views) > 1 else views[0]
         index = torch.from_numpy(rows).to(device)
         batch = Batch(index, all_labels[index], None if all_cameras is None else all_cameras[index], epoch)
         rate = config.optimizer.lr * learning_rate_factor(config.optimizer, epoch + step / steps, config.epochs)

@@ -33,6 +33,10 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     parts = [f"epoch {record['epoch']}/{epochs}"]
     if "loss" in record:
         parts += [f"loss {record['loss']:.3f}", f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
+    if "merged" in record:
+        parts.append(f"{record['merged']} merged up to a distance of {record['merge_distance']:.3f}")
+    if "largest_cluster" in record:
+        parts.append(f"largest cluster {record['largest_cluster']}")
     if "neighbour_recall" in record:
         parts.append(f"{100 * record['neighbour_recall']:.1f} % of the true neighbours found")
     if "ari" in record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -48,6 +49,7 @@ class RunFolder:
     ``timings.jsonl``       seconds of each epoch's stages
     ``labels/0001.npz``     pseudo-labels of each epoch
     ``model.safetensors``   weights of the encoder to use (the average, if one is kept)
+    ``weights/0010.safet…`` copies of them of earlier epochs, where ``keep_every`` asks for some
     ``checkpoint.pt``       full training state after the last whole epoch
     ``evaluation.json``     figures on the test split, where there is one
     ======================  ====================================================================
@@ -107,11 +109,11 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self.metrics_file.read_text(encoding="utf-8").splitlines()]
 
-    def facts(self) -> dict[str, Any]:
-        """What is said beside every score: epochs done, and whether training used identities or cameras."""
+    def facts(self, epoch: int | None = None) -> dict[str, Any]:
+        """What is said beside every score: the epoch, the last unless given, and use of identities and cameras."""
         epochs, data = self.read_metrics(), self.read_data()
         return {
-            "epoch": epochs[-1]["epoch"] if epochs else 0,
+            "epoch": epoch or (epochs[-1]["epoch"] if epochs else 0),
             "camera_use_in_training": data["camera_use"],
             "identity_use_in_training": data.get("identity_use", False),
         }
@@ -133,6 +135,25 @@ class RunFolder:
 
         state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
         write_aside(self.weights_file, lambda file: save_file(state, file))
+
+    def kept_weights(self, epoch: int) -> Path:
+        """The copy of an epoch's weights, where one is kept."""
+        return self.path / "weights" / f"{epoch:04d}.safetensors"
+
+    def describe_kept_weights(self) -> str:
+        """Which epochs' weights are kept, for a sentence."""
+        epochs = sorted(int(file.stem) for file in (self.path / "weights").glob("*.safetensors"))
+        if not epochs:
+            return "none are kept but the last epoch's; keep_every=N in training keeps every N-th"
+        even = epochs == list(range(epochs[0], epochs[-1] + 1))
+        names = f"{epochs[0]} to {epochs[-1]}" if even and len(epochs) > 2 else ", ".join(map(str, epochs))
+        return f"kept are the epochs {names}"
+
+    def keep_weights(self, epoch: int) -> None:
+        """Keeps a copy of the weights saved last."""
+        copy = self.kept_weights(epoch)
+        copy.parent.mkdir(exist_ok=True)
+        write_aside(copy, lambda file: shutil.copyfile(self.weights_file, file))
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Commits an epoch: metrics after this point are dropped by a resume."""

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import nn
 
 
@@ -20,9 +20,12 @@ class OptimizerConfig(BaseModel):
     weight_decay: float = Field(5e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
     decay_norms: bool = Field(True, description="weight decay on norms and biases as well, as the peers do")
+    backbone_factor: float = Field(1.0, gt=0, description="factor on lr for the backbone, as where it is pretrained")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     schedule: Literal["constant", "step", "cosine", "exponential"] = "step"
-    step_epochs: int = Field(20, ge=1, description="epochs between steps of schedule=step")
+    step_epochs: PositiveInt | tuple[PositiveInt, ...] = Field(
+        20, description="epochs between steps of schedule=step, or the epochs after which there is one, as [25]"
+    )
     step_factor: float = Field(0.1, gt=0, le=1)
     decay_from: float = Field(0.0, ge=0, description="epoch at which cosine or exponential decay begins")
     final_factor: float = Field(1e-3, ge=0, le=1, description="share of lr left at the last epoch of such a decay")
@@ -39,7 +42,8 @@ def learning_rate_factor(config: OptimizerConfig, epoch: float, epochs: int) -> 
     """
     factor = 1.0
     if config.schedule == "step":
-        factor = config.step_factor ** (math.floor(epoch) // config.step_epochs)
+        at = config.step_epochs
+        factor = config.step_factor ** (epoch // at if isinstance(at, int) else sum(epoch >= step for step in at))
     elif config.schedule in ("cosine", "exponential"):
         along = (epoch - config.decay_from) / max(epochs - config.decay_from, 1e-9)
         along = min(max(along, 0.0), 1.0)
@@ -53,15 +57,17 @@ def learning_rate_factor(config: OptimizerConfig, epoch: float, epochs: int) -> 
 
 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of a module's trainable parameters."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {
-            "params": [p for p in parameters if p.ndim <= 1],
-            "weight_decay": config.weight_decay if config.decay_norms else 0.0,
-        },
-    ]
+    """The optimiser of a module's trainable parameters.
+
+    Each group of parameters has a ``factor`` that its learning rate is to be multiplied with.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 or config.decay_norms else 0.0
+            factor = config.backbone_factor if ".backbone." in f".{name}" else 1.0
+            groups.setdefault((decay, factor), []).append(parameter)
+    described = [{"params": found, "weight_decay": key[0], "factor": key[1]} for key, found in groups.items()]
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-    return torch.optim.Adam(groups, lr=config.lr)
+        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum)
+    return torch.optim.Adam(described, lr=config.lr)

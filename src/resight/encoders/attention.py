@@ -1,0 +1,95 @@
+"""Attention over channels, then over positions (CBAM: Woo et al. 2018), inside the blocks of a ResNet.
+
+With grouped convolutions before it this is the grouped attention module (GAM) of Nikhal & Riggan 2021, whose equations
+are named here.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Channels for each one that is hidden in the channel attention (Woo et al. 2018).
+REDUCTION = 16
+
+
+class ChannelAttention(nn.Module):
+    """A_c: which channels matter in a crop (Nikhal & Riggan 2021, eq. 1; eq. 2 is the same after grouped convolutions).
+
+    Mean and maximum over positions go through one shared network of two layers without biases, are added, and become
+    weights by a sigmoid.
+
+    Args:
+        channels: C of the feature maps.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(1, channels // REDUCTION)
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weights ``(B, C, 1, 1)`` in (0, 1) of feature maps ``(B, C, H, W)``."""
+        # Pooling layers and not reductions, vectors as pictures of one pixel with channels last: otherwise the
+        # gradients cost more than those of the convolutions on a CPU.
+        pooled = [pool(x, x.shape[2:]).permute(0, 2, 3, 1) for pool in (F.avg_pool2d, F.max_pool2d)]
+        hidden = F.relu(self.squeeze(torch.stack(pooled))).sum(0)
+        # The last layer is linear: adding before it equals adding after it.
+        return torch.sigmoid(self.excite(hidden)).permute(0, 3, 1, 2)
+
+
+class SpatialAttention(nn.Module):
+    """A_s: which positions matter in a crop (Nikhal & Riggan 2021, eq. 3).
+
+    Mean and maximum over channels, as two channels, go through a 7×7 convolution and a sigmoid.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weights ``(B, 1, H, W)`` in (0, 1) of feature maps ``(B, C, H, W)``."""
+        # Along the last dimension: then the gradients, too, are laid out with channels last.
+        x = x.permute(0, 2, 3, 1)
+        maxima = x.max(3).values if x.requires_grad else x.amax(3)
+        return torch.sigmoid(self.conv(torch.stack([x.mean(3), maxima], 1)))
+
+
+class ChannelSpatialAttention(nn.Module):
+    """A_s ⊗ (A_c ⊗ F): feature maps weighted by channel, then by position.
+
+    Args:
+        channels: C of the feature maps.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(channels)
+        self.spatial = SpatialAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` of the same."""
+        x = x * self.channel(x)
+        return cast(Tensor, x * self.spatial(x))
+
+
+def activation_map(feature_map: Tensor) -> Tensor:
+    """How strongly each position of a crop speaks, for pictures: the map of Nikhal & Riggan 2021, figure 5.
+
+    The paper does not say how channels become one number. Here it is the L2 norm over channels, which any feature map
+    has, whatever its signs; each crop's map is then stretched to [0, 1].
+
+    Args:
+        feature_map: ``(B, C, h, w)``.
+
+    Returns:
+        ``(B, h, w)`` float32; 0 everywhere for a crop whose map is flat.
+    """
+    strength = feature_map.float().norm(dim=1)
+    low, high = strength.amin((1, 2), True), strength.amax((1, 2), True)
+    return (strength - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
