@@ -1,0 +1,116 @@
+"""A table of runs that differ in a few settings: each row trained with every seed, then means and spreads.
+
+A YAML file names the method, its recipe, settings common to all rows, and the rows. Finished runs are not repeated and
+broken ones are resumed, so the table can be stopped and gone on with, and a row or a seed more costs only its own runs.
+
+    python benchmarks/ablation.py benchmarks/ablations/idl_acl.yaml --data ward --train-identities 35 --out runs/ward
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from resight.encoders import Encoder
+from resight.training.config import build_config
+
+
+def run_folder(out: Path, row: str, seed: int) -> Path:
+    """Where a row's run with a seed lies."""
+    return out / f"{re.sub('[^a-z0-9]+', '-', row.lower()).strip('-')}-{seed}"
+
+
+def train(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any], seed: int) -> None:
+    """Trains one run to its end in a process of its own; its output goes beside its folder."""
+    folder = run_folder(options.out, row["name"], seed)
+    if (folder / "evaluation.json").is_file():
+        return
+    settings = table.get("settings", {}) | row.get("settings", {}) | {"seed": seed}
+    words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + options.settings
+    command = [
+        sys.executable, "-m", "resight", "train", table["method"], "--data", str(options.data), "--recipe",
+        table.get("recipe", "default"), "--train-identities", str(options.train_identities), "--out", str(folder),
+        "--cache", str(options.out / "pixels"), "--resume", "--quiet", *words,
+    ]  # fmt: skip
+    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+    with folder.with_suffix(".log").open("a", encoding="utf-8") as log:
+        if subprocess.run(command, env=environment, stdout=log, stderr=log, check=False).returncode:
+            print(f"{row['name']}, seed {seed}: failed, see {log.name}", file=sys.stderr)
+
+
+def backbone_parameters(table: dict[str, Any], row: dict[str, Any], extra: list[str]) -> float:
+    """Millions of parameters of a row's backbone."""
+    settings = table.get("settings", {}) | row.get("settings", {}) | {"encoder.weights": "none"}
+    words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + extra
+    config = build_config(table["method"], table.get("recipe"), words)
+    return sum(p.numel() for p in Encoder(config.encoder).backbone.parameters()) / 1e6
+
+
+def describe(values: list[float], factor: float = 100, digits: int = 1) -> str:
+    """A single value, or the mean with the least and the largest."""
+    mean = f"{factor * statistics.mean(values):.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ({factor * min(values):.{digits}f}–{factor * max(values):.{digits}f})"
+
+
+def report(options: argparse.Namespace, table: dict[str, Any]) -> str:
+    """The table of all finished runs, as Markdown."""
+    lines = [
+        "| | backbone, M parameters | seeds | mAP | rank-1 | rank-10 | clusters | ARI, all | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in table["rows"]:
+        runs = [folder for seed in options.seeds if (folder := run_folder(options.out, row["name"], seed)).is_dir()]
+        done = [folder for folder in runs if (folder / "evaluation.json").is_file()]
+        if not done:
+            continue
+        scores = [json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) for folder in done]
+        last = [json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]) for folder in done]
+        seconds = [
+            sum(sum(v for k, v in json.loads(line).items() if k != "epoch") for line in text.splitlines())
+            for text in ((folder / "timings.jsonl").read_text(encoding="utf-8") for folder in done)
+        ]
+        cells = [row["name"], f"{backbone_parameters(table, row, options.settings):.2f}", str(len(done))]
+        cells += [describe([score[name] for score in scores]) for name in ("mAP", "rank1", "rank10")]
+        cells += [describe([epoch["clusters"] for epoch in last], 1, 0)]
+        cells += [describe([epoch.get("all_ari", 0.0) for epoch in last], 1, 3)]
+        cells += [describe([value / 60 for value in seconds], 1, 1)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", type=Path, help="YAML file of rows")
+    parser.add_argument("settings", nargs="*", default=[], help="key=value for all rows")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--train-identities", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of run folders")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rows", nargs="+", help="only the rows of these names")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, sharing the processor's cores")
+    options = parser.parse_args()
+    table = yaml.safe_load(options.table.read_text(encoding="utf-8"))
+    if options.rows:
+        table["rows"] = [row for row in table["rows"] if row["name"] in options.rows]
+    options.out.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for job in [pool.submit(train, options, table, row, seed) for seed in options.seeds for row in table["rows"]]:
+            job.result()
+    print(report(options, table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Compiled inner loops of bottom-up clustering (numba); import this module only inside functions.
+
+A *forest* is what Kruskal's algorithm has joined of a graph on the clusters. Its edges are pairs of crops in ascending
+order of (cost, first crop, second crop), ``first < second``; ``link`` and ``since`` say how they joined the clusters:
+cluster c became part of the set of ``link[c]`` at edge ``since[c]``. Sets were joined by size and paths left as they
+are, so a path upwards is short and its edges ascend.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resight.clustering._kernels import _jit, grown, map_rows, pair_distance
+from resight.clustering._search import _LANES, _largest
+
+__all__ = ["map_rows"]
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@_jit()
+def join_ascending(
+    one: np.ndarray, other: np.ndarray, clusters: int, most: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Kruskal's algorithm on edges in ascending order.
+
+    Args:
+        one: ``(E,)`` int64 cluster of each edge's first crop.
+        other: ``(E,)`` int64 cluster of its second.
+        clusters: Number of clusters.
+        most: Edges to keep at most.
+
+    Returns:
+        Which edges join two sets, ascending, at most ``most``; and ``link`` and ``since`` of the forest,
+        ``(clusters,)`` int64 each.
+    """
+    link = np.arange(clusters)
+    since = np.full(clusters, _NEVER, np.int64)
+    size = np.ones(clusters, np.int64)
+    kept = np.empty(most, np.int64)
+    count = 0
+    for e in range(one.shape[0]):
+        if count == most:
+            break
+        a = one[e]
+        while link[a] != a:
+            a = link[a]
+        b = other[e]
+        while link[b] != b:
+            b = link[b]
+        if a != b:
+            if size[a] < size[b]:
+                a, b = b, a
+            link[b] = a
+            since[b] = count
+            size[a] += size[b]
+            kept[count] = e
+            count += 1
+    return grown(kept, count, count), link, since
+
+
+@_jit()
+def joined_at(link: np.ndarray, since: np.ndarray, a: int, b: int) -> int:
+    """The edge of the forest that brought two different clusters into one set: the largest on the path between them.
+
+    It is the largest int64 where they are in different sets.
+    """
+    edge = 0
+    while a != b:
+        if since[a] > since[b]:
+            a, b = b, a
+        edge = since[a]
+        if edge == _NEVER:
+            break
+        a = link[a]
+    return edge
+
+
+@_jit()
+def cheap_pairs(
+    data: np.ndarray,
+    norm: np.ndarray | None,
+    tile: np.ndarray,
+    row_ids: np.ndarray,
+    column_ids: np.ndarray,
+    error: float,
+    labels: np.ndarray,
+    sizes: np.ndarray,
+    size_penalty: float,
+    squared: bool,
+    first: np.ndarray,
+    second: np.ndarray,
+    cost: np.ndarray,
+    link: np.ndarray,
+    since: np.ndarray,
+    most: int,
+    start: int,
+    stop: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of a tile that belong into a forest: cheaper than the costliest edge on its path between their clusters.
+
+    A pair for which the approximate similarity rules that out is not compared exactly.
+
+    Args:
+        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`.
+        norm: Its ``norm``.
+        tile: ``(B, W)`` float32 similarities.
+        row_ids: ``(B,)`` which crops the rows of the tile are.
+        column_ids: ``(W,)`` which crops its columns are.
+        error: How far a similarity is from the true one at most.
+        labels: ``(N,)`` int64 cluster of each crop.
+        sizes: ``(C,)`` int64 crops in each cluster.
+        size_penalty: Cost of a crop in the clusters of a pair.
+        squared: Whether the squared distance counts.
+        first: ``(E,)`` int64 of the forest's edges, with ``second`` and the float64 ``cost``.
+        second: Likewise.
+        cost: Likewise.
+        link: Of the forest.
+        since: Of the forest.
+        most: Edges that are wanted of the forest: once it has so many, only cheaper ones than its last count.
+        start: First row of the tile to do.
+        stop: One past the last.
+
+    Returns:
+        Lower and higher crop of each pair (int64), and their squared distances (float32).
+    """
+    out_first = np.empty(64, np.int64)
+    out_second = np.empty(64, np.int64)
+    out_distance = np.empty(64, np.float32)
+    filled = 0
+    last = cost.shape[0] - 1
+    full = cost.shape[0] == most
+    smallest = sizes.min()
+    for r in range(start, stop):
+        i = row_ids[r]
+        a = labels[i]
+        bar = np.float32(-np.inf)
+        if full:
+            # widened by what rounding may have taken from a cost, as 1e-6 is wider than the rounding of the bar
+            reach = cost[last] * (1.0 + 1e-15) - size_penalty * (sizes[a] + smallest)
+            if reach < 0.0:
+                continue
+            bar = np.float32(1.0 - 0.5 * (reach if squared else reach * reach) - error - 1e-6)
+        for lane in range(0, tile.shape[1], _LANES):
+            lane_end = min(lane + _LANES, tile.shape[1])
+            if _largest(tile[r], lane, lane_end) < bar:
+                continue
+            for c in range(lane, lane_end):
+                if tile[r, c] >= bar:
+                    j = column_ids[c]
+                    b = labels[j]
+                    if a == b:
+                        continue
+                    edge = joined_at(link, since, a, b)
+                    if edge == _NEVER:
+                        edge = last if full else -1  # -1: any cost will do
+                    penalty = size_penalty * (sizes[a] + sizes[b])
+                    low = min(i, j)
+                    high = max(i, j)
+                    distance = max(0.0, 2.0 - 2.0 * (np.float64(tile[r, c]) + error))
+                    if edge >= 0 and not _precedes(distance, squared, penalty, low, high, first, second, cost, edge):
+                        continue
+                    exact = np.float32(pair_distance(data, norm, low, high))
+                    if edge >= 0 and not _precedes(exact, squared, penalty, low, high, first, second, cost, edge):
+                        continue
+                    if filled == out_first.shape[0]:
+                        out_first = grown(out_first, filled, 2 * filled)
+                        out_second = grown(out_second, filled, 2 * filled)
+                        out_distance = grown(out_distance, filled, 2 * filled)
+                    out_first[filled] = low
+                    out_second[filled] = high
+                    out_distance[filled] = exact
+                    filled += 1
+    return grown(out_first, filled, filled), grown(out_second, filled, filled), grown(out_distance, filled, filled)
+
+
+@_jit()
+def _precedes(
+    distance: float,
+    squared: bool,
+    penalty: float,
+    low: int,
+    high: int,
+    first: np.ndarray,
+    second: np.ndarray,
+    cost: np.ndarray,
+    edge: int,
+) -> bool:
+    """Whether a pair of this squared distance comes before an edge of the forest."""
+    own = np.float64(distance)
+    own = (own if squared else np.sqrt(own)) + penalty
+    if own != cost[edge]:
+        return own < cost[edge]
+    if low != first[edge]:
+        return low < first[edge]
+    return high < second[edge]

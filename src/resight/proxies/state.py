@@ -1,0 +1,20 @@
+"""Buffers whose size is that of the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def register_state(module: nn.Module, name: str, value: Tensor) -> None:
+    """Registers a buffer that is checkpointed, and that takes the size of whatever checkpoint is loaded."""
+    module.register_buffer(name, value)
+
+    def resize(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        saved = state.get(prefix + name)
+        if saved is not None:
+            setattr(module, name, torch.empty_like(saved, device=getattr(module, name).device))
+
+    module.register_load_state_dict_pre_hook(resize)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import resight
+from resight import ResightError
+from resight.clustering.config import ClusteringConfig
+from resight.crops import CropTable
+from resight.encoders import Encoder, EncoderConfig, Features
+from resight.losses import cluster_contrast, instance_discrimination
+from resight.methods import Batch, IdlAcl
+from resight.methods.idl_acl import IdlAclOptions
+from resight.training.reporting import Reporter
+
+
+def method(**options: object) -> IdlAcl:
+    encoder = Encoder(EncoderConfig(backbone="resnet18", weights="none", width_multiplier=0.125))
+    return IdlAcl(IdlAclOptions(**options), ClusteringConfig(), encoder)  # type: ignore[arg-type]
+
+
+def unit(rows: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(rows, 6, generator=torch.Generator().manual_seed(seed)))
+
+
+def table_of(size: int) -> CropTable:
+    return CropTable(paths=[f"{i}.png" for i in range(size)], root=Path("."))
+
+
+def features_of(embedding: Tensor) -> Features:
+    return Features(embedding, embedding, torch.empty(0))
+
+
+NOTHING = np.empty((0, 6), np.float32)
+
+
+def test_every_crop_is_its_own_cluster_until_the_first_merging() -> None:
+    learner = method(first_epochs=3)
+    table = table_of(40)
+    assert learner.needs_features(0)
+    for epoch in range(3):
+        assert learner.label(NOTHING, table, epoch).labels.tolist() == list(range(40))
+    assert [learner.needs_features(epoch) for epoch in (1, 2, 3)] == [False, False, True]
+
+
+def test_stages_merge_their_share_until_the_wanted_number_is_reached() -> None:
+    learner = method(first_epochs=1, stage_epochs=2, merge_share=0.2, clusters=13)
+    features, table = unit(40).numpy(), table_of(40)
+    counts, merged = [], []
+    for epoch in range(11):
+        found = learner.label(features if learner.needs_features(epoch) else NOTHING, table, epoch)
+        counts.append(found.num_clusters)
+        merged.append(found.facts.get("merged"))
+        assert found.facts["largest_cluster"] == found.cluster_sizes.max()
+        assert found.facts["singletons"] == (found.cluster_sizes == 1).sum()
+    assert counts == [40, 32, 32, 24, 24, 16, 16, 13, 13, 13, 13]
+    assert merged == [None, 8, None, 8, None, 8, None, 3, None, None, None]
+    assert not learner.needs_features(11)
+
+
+def test_without_a_number_it_stops_at_a_cluster_for_so_many_crops() -> None:
+    learner = method(first_epochs=1, stage_epochs=1, merge_share=0.5, crops_per_person=8)
+    features, table = unit(40).numpy(), table_of(40)
+    assert [learner.label(features, table, epoch).num_clusters for epoch in range(5)] == [40, 20, 5, 5, 5]
+
+
+def test_the_nearest_are_merged_and_large_clusters_pay() -> None:
+    angles = torch.tensor([0.0, 0.01, 0.021, 0.5, 0.5201, 2.0])
+    features = torch.stack([angles.cos(), angles.sin()], dim=1).numpy()
+    plain = method(first_epochs=1, stage_epochs=1, merge_share=0.2, clusters=1, size_penalty=0.0)
+    paying = method(first_epochs=1, stage_epochs=1, merge_share=0.2, clusters=1, size_penalty=0.1)
+    for learner in (plain, paying):
+        learner.label(NOTHING, table_of(6), 0)
+        # two merges: 0 with 1, and 1 with 2, for a stage looks at the sizes it began with
+        assert learner.label(features, table_of(6), 1).labels.tolist() == [0, 0, 0, 1, 2, 3]
+    assert plain.label(features, table_of(6), 2).labels.tolist() == [0, 0, 0, 0, 0, 1]
+    # 3 and 4 join at 0.02 + 0.2; then any of the three with the single one at 1.35 + 0.2, or with 3 at 0.48 + 0.4
+    assert paying.label(features, table_of(6), 2).labels.tolist() == [0, 0, 0, 0, 0, 1]
+    heavy = method(first_epochs=1, stage_epochs=1, merge_share=0.1, clusters=1, size_penalty=10.0)
+    heavy.assignment = torch.tensor([0, 0, 0, 1, 2, 3])
+    assert heavy.label(features, table_of(6), 1).labels.tolist() == [0, 0, 0, 1, 1, 2]
+
+
+def test_instances_alone_need_no_features_and_merge_nothing() -> None:
+    learner = method(cluster_weight=0, first_epochs=1)
+    assert not any(learner.needs_features(epoch) for epoch in range(5))
+    for epoch in range(3):
+        assert learner.label(NOTHING, table_of(9), epoch).num_clusters == 9
+    assert learner.views == 2
+    assert method(instance_weight=0).views == 1
+
+
+def test_the_loss_is_its_two_terms_weighted_and_acl_sees_first_views() -> None:
+    learner = method(instance_weight=0.5, cluster_weight=2.0, temperature=0.2, instance_form="symmetric")
+    everything, embedding = unit(8), unit(6, 1)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
+    learner.start_epoch(everything, labels, None)
+    batch = Batch(torch.tensor([0, 3, 7]), labels[[0, 3, 7]], None, 0)
+    terms = learner.loss(batch, features_of(embedding))
+    means = torch.stack([F.normalize(everything[labels == c].mean(0), dim=0) for c in range(4)])
+    instance = instance_discrimination(embedding[:3], embedding[3:], 0.2, "symmetric")
+    cluster = cluster_contrast(embedding[:3], means, batch.labels, 0.2)
+    assert terms["instance"].item() == pytest.approx(0.5 * instance.item())
+    assert terms["cluster"].item() == pytest.approx(2 * cluster.item(), rel=1e-5)
+
+
+def test_rows_of_the_memory_are_averaged_with_their_crops_and_outlive_the_epoch() -> None:
+    learner = method()
+    everything, embedding, labels = unit(4), unit(4, 1), torch.arange(4)
+    learner.start_epoch(everything, labels, None)
+    learner.after_step(Batch(torch.tensor([2, 0]), torch.tensor([2, 0]), None, 0), features_of(embedding))
+    expected = everything.clone()
+    for row, crop in ((2, 0), (0, 1)):
+        expected[row] = F.normalize((everything[row] + embedding[crop]) / 2, dim=0)
+    assert torch.allclose(learner.memory.centroids, expected, atol=1e-6)
+    learner.start_epoch(torch.empty(0, 6), labels, None)
+    assert torch.allclose(learner.memory.centroids, expected, atol=1e-6)
+
+
+def test_a_checkpoint_brings_clusters_and_memory_back() -> None:
+    learner = method(first_epochs=1, merge_share=0.3)
+    features, table = unit(20), table_of(20)
+    labels = [learner.label(features.numpy(), table, epoch).labels for epoch in (0, 1)][1]
+    learner.start_epoch(features, torch.from_numpy(labels), None)
+    again = method(first_epochs=1, merge_share=0.3)
+    again.load_state_dict(learner.state_dict())
+    assert again.label(NOTHING, table, 2).labels.tolist() == labels.tolist()
+    assert torch.equal(again.memory.centroids, learner.memory.centroids)
+
+
+def test_both_losses_cannot_be_left_out() -> None:
+    with pytest.raises(ResightError, match="Both losses are left out"):
+        method(instance_weight=0, cluster_weight=0)
+
+
+SCHEDULE = {
+    "sampling.order": "crops",
+    "sampling.clusters": 32,
+    "sampling.crops": 1,
+    "sampling.iterations": 0,
+    "method.first_epochs": 2,
+    "method.stage_epochs": 1,
+    "method.merge_share": 0.2,
+}
+
+
+def test_training_beats_its_start_and_every_stage_can_be_had_again(
+    paint_crops: Callable[..., Path], tiny: dict[str, object], tmp_path: Path
+) -> None:
+    crops = paint_crops(tmp_path / "crops", identities=60, cameras=3, shots=2)
+    table = resight.read_crops(crops, train_identities=45)
+    settings = tiny | SCHEDULE | {"epochs": 8, "evaluate_every": 8, "keep_every": 1}
+    settings |= {"method.first_epochs": 4, "method.merge_share": 0.1, "optimizer.lr": 5e-3}
+    settings |= {"encoder.attention": "cbam", "encoder.groups": 4, "encoder.embedding_dim": 64}
+    model = resight.train("idl_acl", table, tmp_path / "run", settings=settings)
+    assert model.run is not None
+    start, *epochs = model.run.read_metrics()
+    assert epochs[-1]["test_mAP"] > start["test_mAP"] + 0.1
+    assert [record["clusters"] for record in epochs] == [270] * 4 + [243, 216, 189, 162]
+    earlier = resight.load(tmp_path / "run", epoch=5)
+    images = table.select(table.split == "query")
+    assert not np.array_equal(earlier.embed(images), model.embed(images))
+    assert np.array_equal(resight.load(tmp_path / "run", epoch=8).embed(images), model.embed(images))
+    with pytest.raises(ResightError, match=r"epoch 12: kept are the epochs 1 to 8"):
+        resight.load(tmp_path / "run", epoch=12)
+
+
+def test_a_resumed_run_gives_the_same_numbers(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    table = resight.read_crops(painted)
+    settings = tiny | SCHEDULE | {"epochs": 5}
+    whole = resight.train("idl_acl", table, tmp_path / "whole", settings=settings)
+    assert whole.run is not None
+    stop_after = 3
+
+    class Stop(Reporter):
+        def epoch(self, record: dict[str, object], epochs: int) -> None:
+            if record["epoch"] == stop_after:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resight.train("idl_acl", table, tmp_path / "cut", settings=settings, reporter=Stop())
+    resumed = resight.train("idl_acl", table, tmp_path / "cut", settings=settings, resume=True)
+    assert resumed.run is not None
+    assert resumed.run.metrics_file.read_bytes() == whole.run.metrics_file.read_bytes()
+    assert resumed.run.weights_file.read_bytes() == whole.run.weights_file.read_bytes()
