@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from resight.clustering import PseudoLabels, cluster_crops, clustering_quality
+from resight.clustering import PseudoLabels, bottom_up, cluster_crops, clustering_quality
 from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
 from resight.encoders import Encoder, embed_images, map_images, read_state
@@ -150,14 +150,19 @@ class Model:
             else np.empty((0, 3, height, width), np.uint8)
         )
 
-    def cluster(self, features: np.ndarray, table: CropTable, **changes: Any) -> PseudoLabels:
-        """Identities for crops, by the run's own clustering.
+    def cluster(
+        self, features: np.ndarray, table: CropTable, *, clusters: int | None = None, **changes: Any
+    ) -> PseudoLabels:
+        """Identities for crops, by the run's own clustering, or bottom-up to a known number of them.
 
         Args:
             features: ``(N, D)``.
             table: The crops, for their cameras where the run centres on cameras.
+            clusters: How many identities there are, where that is known (see :func:`resight.clustering.bottom_up`).
             **changes: Settings of the clustering to use instead of the run's: ``eps``, ``k1`` and so on.
         """
+        if clusters is not None:
+            return bottom_up(features, clusters, device=self.encoder.mean.device)
         settings = self.config.clustering.model_dump() | {k: v for k, v in changes.items() if v is not None}
         return cluster_crops(features, camera=table.camera, device=self.encoder.mean.device, **settings)
 

@@ -78,6 +78,27 @@ def test_embed_and_cluster(
         clusters = [int(row["cluster"]) for row in csv.DictReader(stream)]
     assert status == 0
     assert f"{max(clusters) + 1} identities among {len(clusters)} crops" in out
+    words = ("cluster", run, "--data", painted, "--to", tmp_path / "c.csv", "--clusters", 12, "-q")
+    assert "12 identities among 96 crops, 0 crops in none" in resight(*words)[1]
+
+
+def test_an_earlier_epoch_can_be_used(
+    painted: Path, tiny: dict[str, object], tmp_path: Path, resight: Callable[..., tuple[int, str, str]]
+) -> None:
+    settings = [f"{name}={value}" for name, value in (tiny | {"keep_every": 2}).items()]
+    run, data = tmp_path / "run", ("--data", painted, "--train-identities", 6)
+    assert resight("train", "cluster_contrast", *data, "--out", run, *settings, "-q")[0] == 0
+    _, out, _ = resight("evaluate", run, *data, "--epoch", 2, "-q")
+    assert "Retrieval, epoch 2" in out
+    assert "epoch 2;" in out
+    scores = [json.loads(resight("evaluate", run, *data, *words, "--json", "-q")[1]) for words in ([], ["--epoch", 2])]
+    assert [score["epoch"] for score in scores] == [3, 2]
+    for command in ("embed", "cluster", "attention"):
+        ending = {"cluster": "f.csv", "attention": "f.png"}.get(command, "f.npz")
+        words = (run, "--data", painted, "--to", tmp_path / ending, "--epoch", 1, "-q")
+        status, _, err = resight(command, *words)
+        assert status == 2
+        assert "no weights of epoch 1: kept are the epochs 2" in err
 
 
 def test_attention(run: Path, painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:

@@ -190,7 +190,7 @@ def test_without_a_size_penalty_it_is_single_linkage(seed):
     tree = linkage(unit_rows(x).data.astype(np.float64), "single")
     for clusters in (1, 2, 25, 120, 249):
         expected = numbered(fcluster(tree, clusters, "maxclust"))
-        found = bottom_up(x, clusters)
+        found = bottom_up(x, clusters, size_penalty=0.0)
         assert isinstance(found, PseudoLabels)
         assert found.num_clusters == clusters
         assert found.num_outliers == 0
@@ -200,6 +200,15 @@ def test_without_a_size_penalty_it_is_single_linkage(seed):
         np.testing.assert_array_equal(merging.labels, expected)
         np.testing.assert_allclose(np.sqrt(merging.costs), tree[: 250 - clusters, 2], rtol=1e-5)
     np.testing.assert_array_equal(bottom_up(x, 250).labels, np.arange(250))
+
+
+def test_stages_count_the_sizes_anew():
+    x = np.random.default_rng(12).normal(size=(103, 5))
+    labels = np.arange(103)
+    for merges in (21, 21, 21, 21, 9):  # a fifth of the crops, rounded up, until 10 are left
+        labels = merge_clusters(x, labels, merges, size_penalty=0.05).labels
+    np.testing.assert_array_equal(bottom_up(x, 10, share=0.2, size_penalty=0.05, k=4).labels, labels)
+    assert not np.array_equal(bottom_up(x, 10, share=1.0, size_penalty=0.05).labels, labels)
 
 
 def test_sizes_are_those_before_the_first_merge():
@@ -291,3 +300,8 @@ def test_other_impossible_settings_are_refused():
     for clusters in (0, 5):
         with pytest.raises(ResightError, match=f"4 crops form 1 to 4 clusters, got clusters={clusters}"):
             bottom_up(np.eye(4), clusters)
+    for share in (0.0, 1.5):
+        with pytest.raises(ResightError, match=f"above 0 and at most 1, got {share}"):
+            bottom_up(np.eye(4), 2, share=share)
+    with pytest.raises(ResightError, match="size_penalty"):
+        bottom_up(np.eye(4), 2, size_penalty=-1.0)

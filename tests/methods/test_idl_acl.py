@@ -87,6 +87,20 @@ def test_the_nearest_are_merged_and_large_clusters_pay() -> None:
     assert heavy.label(features, table_of(6), 1).labels.tolist() == [0, 0, 0, 1, 1, 2]
 
 
+def test_cameras_are_centred_before_merging_where_asked_for() -> None:
+    # two people, the second axis is the camera's: without centring each camera's crops are nearest
+    features = F.normalize(torch.tensor([[1.0, 5.0], [-1.0, 5.0], [1.1, -5.0], [-0.9, -5.0]])).numpy()
+    table = CropTable(paths=[f"{i}.png" for i in range(4)], root=Path("."), camera=np.array([1, 1, 2, 2]))
+    found = {}
+    for centre in (False, True):
+        learner = method(first_epochs=1, merge_share=0.5, clusters=2)
+        learner.clustering = ClusteringConfig(centre_cameras=centre)
+        learner.label(NOTHING, table, 0)
+        found[centre] = learner.label(features, table, 1).labels.tolist()
+        assert learner.camera_use == (("clustering.centre_cameras",) if centre else ())
+    assert found == {False: [0, 0, 1, 1], True: [0, 1, 0, 1]}
+
+
 def test_instances_alone_need_no_features_and_merge_nothing() -> None:
     learner = method(cluster_weight=0, first_epochs=1)
     assert not any(learner.needs_features(epoch) for epoch in range(5))

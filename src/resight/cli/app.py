@@ -318,6 +318,10 @@ def cluster(
         float | None, typer.Option(help="Largest Jaccard distance of neighbours; the run's if not given.")
     ] = None,
     min_samples: Annotated[int | None, typer.Option(help="Neighbours of a core crop; the run's if not given.")] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(help="How many identities there are, if that is known: merges bottom-up, without outliers."),
+    ] = None,
     flip: FlipOption = None,
     cache: CacheOption = None,
     quiet: QuietOption = False,
@@ -328,11 +332,14 @@ def cluster(
 
     Example: **resight cluster runs/first --data cameras/ --to identities.csv**
     """
+    from resight.errors import ResightError
     from resight.export import check_cluster_file, write_clusters
 
     check_cluster_file(to)
+    if clusters is not None and (eps is not None or min_samples is not None):
+        raise ResightError("--clusters merges bottom-up, without --eps and --min-samples: leave these out.")
     model, pixels, features = _embed_data(run, epoch, data, format, flip, cache, quiet)
-    labels = model.cluster(features, pixels.table, eps=eps, min_samples=min_samples)
+    labels = model.cluster(features, pixels.table, clusters=clusters, eps=eps, min_samples=min_samples)
     write_clusters(to, pixels.table, labels.labels)
     print(
         f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none; "

@@ -25,6 +25,7 @@ from resight.clustering.products import TILE_ELEMENTS, Products
 from resight.clustering.rows import UnitRows, unit_rows
 from resight.errors import ResightError
 
+_LISTED = 32  # neighbours a crop, itself included, whose pairs are looked at first
 _STRIP = 1024  # rows multiplied at once
 _SAMPLED = 256  # random rows multiplied at once
 _GATHERED = 1 << 25  # numbers of rows that are copied or read at once
@@ -60,7 +61,7 @@ def merge_clusters(
     search: Search = "auto",
     recall: float = 0.95,
     device: Any = None,
-    k: int = 32,
+    k: int = _LISTED,
     memory: int | None = None,
 ) -> Merging:
     """Merge clusters, the cheapest pair of crops first.
@@ -97,8 +98,7 @@ def merge_clusters(
         ResightError: The labels are not clusters of these features, there are not so many merges, a setting is out of
             range, or the features are not usable.
     """
-    if not 0 <= size_penalty < math.inf:
-        raise ResightError(f"size_penalty of bottom-up clustering must be a number of at least 0, got {size_penalty}.")
+    _check_penalty(size_penalty)
     rows = unit_rows(features, memory=memory)
     current = _checked_labels(labels, len(rows))
     clusters = int(current.max()) + 1
@@ -107,37 +107,64 @@ def merge_clusters(
             f"{clusters} clusters can be merged 0 to {clusters - 1} times, got merges={merges}: ask for fewer merges, "
             f"or stop when so few clusters are left."
         )
-    forest = _Forest(current, int(merges), float(size_penalty), bool(squared))
-    found = None
-    if merges:
-        near = nearest_neighbours(rows, k, search=search, recall=recall, device=device, memory=memory)
-        forest.add_neighbours(near)
-        if near.recall is not None and forest.complete:
-            found = near.recall
-        else:
-            _sweep(rows, forest.undecided(near), forest)
-    return Merging(forest.labels(), forest.cost, forest.distance, found)
+    near = nearest_neighbours(rows, k, search=search, recall=recall, device=device, memory=memory) if merges else None
+    return _merge(rows, near, current, int(merges), float(size_penalty), bool(squared))
 
 
-def bottom_up(features: Any, clusters: int, **options: Any) -> PseudoLabels:
-    """Merge single crops to a known number of clusters, in one step: single linkage with the cost of a merge.
+def bottom_up(
+    features: Any, clusters: int, *, share: float = 0.04, size_penalty: float = 0.003, **options: Any
+) -> PseudoLabels:
+    """Merge single crops to a known number of clusters, in stages: the sizes of clusters count anew in each.
+
+    In one step the size penalty would be the same for every pair, and single linkage would chain most crops of a hard
+    set into one cluster.
 
     Args:
         features: ``(N, D)`` array or memory map, or :class:`~resight.clustering.rows.UnitRows`.
         clusters: How many clusters to leave, 1 … N.
-        options: Passed on to :func:`merge_clusters`. ``size_penalty`` adds the same to every pair here.
+        share: Merges of a stage, as a share of N (Nikhal and Riggan 2021, section 5.2).
+        size_penalty: λ of :func:`merge_clusters`; by default that of BUC.
+        options: Passed on to :func:`merge_clusters`, but not ``squared``.
 
     Returns:
         The clusters; there are no outliers.
 
     Raises:
-        ResightError: As :func:`merge_clusters`, or ``clusters`` is out of range.
+        ResightError: As :func:`merge_clusters`, or ``clusters`` or ``share`` is out of range.
     """
     rows = unit_rows(features, memory=options.get("memory"))
     if not 1 <= clusters <= len(rows):
         raise ResightError(f"{len(rows)} crops form 1 to {len(rows)} clusters, got clusters={clusters}.")
-    merging = merge_clusters(rows, np.arange(len(rows)), len(rows) - clusters, **options)
-    return PseudoLabels(merging.labels, {} if merging.recall is None else {"neighbour_recall": merging.recall})
+    if not 0 < share <= 1:
+        raise ResightError(f"The share of merges of a stage must be above 0 and at most 1, got {share}.")
+    _check_penalty(size_penalty)
+    near = nearest_neighbours(rows, options.pop("k", _LISTED), **options)
+    labels, left = np.arange(len(rows)), len(rows) - clusters
+    while left:
+        merges = min(left, math.ceil(share * len(rows)))
+        labels = _merge(rows, near, labels, merges, size_penalty, False).labels
+        left -= merges
+    return PseudoLabels(labels, {} if near.recall is None else {"neighbour_recall": near.recall})
+
+
+def _merge(
+    rows: UnitRows, near: Neighbours | None, labels: np.ndarray, merges: int, size_penalty: float, squared: bool
+) -> Merging:
+    """:func:`merge_clusters` with the neighbours found."""
+    forest = _Forest(labels, merges, size_penalty, squared)
+    recall = None
+    if near is not None and merges:
+        forest.add_neighbours(near)
+        if near.recall is not None and forest.complete:
+            recall = near.recall
+        else:
+            _sweep(rows, forest.undecided(near), forest)
+    return Merging(forest.labels(), forest.cost, forest.distance, recall)
+
+
+def _check_penalty(size_penalty: float) -> None:
+    if not 0 <= size_penalty < math.inf:
+        raise ResightError(f"size_penalty of bottom-up clustering must be a number of at least 0, got {size_penalty}.")
 
 
 class _Forest:

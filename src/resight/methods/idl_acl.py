@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from resight.clustering import PseudoLabels, merge_clusters
+from resight.clustering import PseudoLabels, centre_by_camera, merge_clusters
 from resight.clustering.config import ClusteringConfig
 from resight.crops import CropTable
 from resight.encoders import Encoder, Features
@@ -63,10 +63,6 @@ class IdlAcl(Method):
         register_state(self, "assignment", torch.empty(0, dtype=torch.int64))
 
     @property
-    def camera_use(self) -> tuple[str, ...]:
-        return ()
-
-    @property
     def views(self) -> int:
         """The instance loss compares two views of a crop."""
         return 2 if self.options.instance_weight else 1
@@ -83,6 +79,8 @@ class IdlAcl(Method):
         facts: dict[str, float] = {}
         if merges := self._merges(epoch):
             options, clustering = self.options, self.clustering
+            if clustering.centre_cameras:
+                features = centre_by_camera(features, table.camera)
             found = merge_clusters(
                 features,
                 labels,
