@@ -155,3 +155,15 @@ def test_trained_state_loads_into_an_encoder_built_without_weights() -> None:
 def test_unknown_keys_and_values_are_rejected(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         EncoderConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_dropout_is_of_the_embedding_and_in_training_alone() -> None:
+    config = EncoderConfig(backbone="resnet18", weights="none", width_multiplier=0.25, dropout=0.5)
+    encoder = Encoder(config)
+    images = torch.randn(4, 3, 64, 32)
+    features = encoder(images)
+    dropped = features.embedding == 0
+    assert 0.3 < dropped.float().mean() < 0.7
+    unit = torch.nn.functional.normalize(features.neck)
+    assert torch.allclose(features.embedding[~dropped], 2 * unit[~dropped])
+    assert not (encoder.eval()(images).embedding == 0).any()

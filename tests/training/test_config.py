@@ -63,3 +63,8 @@ def test_every_setting_is_described() -> None:
     rows = describe_settings("cluster_contrast")
     assert [name for name, _, _ in rows] == list(setting_names("cluster_contrast"))
     assert "method.temperature" in setting_names("cluster_contrast")
+
+
+def test_settings_that_exclude_each_other_are_named() -> None:
+    with pytest.raises(ResightError, match=r"^The settings of optimizer do not fit together: nesterov needs"):
+        build_config("supervised", None, ["optimizer.name=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"])

@@ -134,3 +134,11 @@ def test_a_backbone_may_learn_more_slowly() -> None:
     assert found[id(backbone.bias)] == (0.1, 0.0)
     assert found[id(module["encoder"]["neck"].weight)] == (1.0, 0.0)
     assert len(found) == 4
+
+
+def test_nesterov_needs_momentum_and_is_passed_on() -> None:
+    module = nn.Linear(2, 2)
+    assert build_optimizer(OptimizerConfig(name="sgd", nesterov=True), module).defaults["nesterov"] is True
+    assert build_optimizer(OptimizerConfig(name="sgd"), module).defaults["nesterov"] is False
+    with pytest.raises(ValidationError, match="momentum"):
+        OptimizerConfig(name="sgd", nesterov=True, momentum=0)

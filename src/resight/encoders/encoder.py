@@ -55,6 +55,7 @@ class EncoderConfig(BaseModel):
     pooling: Literal["avg", "max", "gem"] = "gem"
     embedding_dim: int | None = Field(None, ge=1, description="size of a linear layer after pooling; none if null")
     neck: bool = Field(True, description="batch norm before normalising (BN neck, bias frozen at 0)")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of an embedding that is dropped in training")
     freeze_norms: bool = Field(False, description="keep the backbone's batch-norm statistics as they were loaded")
 
     @model_validator(mode="after")
@@ -83,7 +84,7 @@ class Features:
     """What an encoder says of a batch.
 
     Attributes:
-        embedding: ``(B, D)`` L2-normalised: what is clustered, searched and compared.
+        embedding: ``(B, D)`` L2-normalised (before dropout): what is clustered, searched and compared.
         neck: ``(B, D)`` before normalising.
         map: ``(B, C, h, w)`` the last feature map.
         parts: ``(B, P, D)`` part embeddings, where the head has parts.
@@ -163,7 +164,7 @@ class Encoder(nn.Module):
         feature_map = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
             neck = self.neck(self.projection(self.pooling(feature_map)))
-            return Features(F.normalize(neck), neck, feature_map)
+            return Features(F.dropout(F.normalize(neck), self.config.dropout, self.training), neck, feature_map)
 
     @torch.no_grad()
     def maps(self, images: Tensor) -> dict[str, Tensor]:

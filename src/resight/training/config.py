@@ -207,6 +207,9 @@ def build_config(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        if isinstance(first["input"], dict):  # several settings at once: the validator's sentence says which
+            sentence = first["msg"].removeprefix("Value error, ")
+            raise ResightError(f"The settings of {name} do not fit together: {sentence}.") from error
         name = name if name in known else f"method.{name}"
         raise ResightError(f"The setting {name}={first['input']!r} is not possible: {first['msg']}.") from error
 

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import nn
 
 
@@ -19,6 +19,7 @@ class OptimizerConfig(BaseModel):
     lr: float = Field(3.5e-4, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    nesterov: bool = Field(False, description="Nesterov's momentum in SGD")
     decay_norms: bool = Field(True, description="weight decay on norms and biases as well, as the peers do")
     backbone_factor: float = Field(1.0, gt=0, description="factor on lr for the backbone, as where it is pretrained")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
@@ -30,6 +31,12 @@ class OptimizerConfig(BaseModel):
     decay_from: float = Field(0.0, ge=0, description="epoch at which cosine or exponential decay begins")
     final_factor: float = Field(1e-3, ge=0, le=1, description="share of lr left at the last epoch of such a decay")
     warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear growth from a tenth of lr")
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> OptimizerConfig:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 def learning_rate_factor(config: OptimizerConfig, epoch: float, epochs: int) -> float:
@@ -69,5 +76,5 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
             groups.setdefault((decay, factor), []).append(parameter)
     described = [{"params": found, "weight_decay": key[0], "factor": key[1]} for key, found in groups.items()]
     if config.name == "sgd":
-        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum)
+        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
     return torch.optim.Adam(described, lr=config.lr)
