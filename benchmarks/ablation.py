@@ -98,11 +98,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--train-identities", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of run folders")
+    parser.add_argument("--recipe", help="instead of the table's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", help="only the rows of these names")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, sharing the processor's cores")
     options = parser.parse_args()
     table = yaml.safe_load(options.table.read_text(encoding="utf-8"))
+    if options.recipe:
+        table["recipe"] = options.recipe
     if options.rows:
         table["rows"] = [row for row in table["rows"] if row["name"] in options.rows]
     options.out.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from resight.training.augment import (
     augment,
     epoch_seed,
     flip_and_crop,
+    random_colour,
     random_contrast,
     random_erasing,
     random_zoom,
@@ -202,6 +203,19 @@ def test_contrast_keeps_the_mean_and_scales_what_differs_from_it() -> None:
     assert set(random_contrast(extreme, AugmentationConfig(contrast=1.0), seeded()).flatten().tolist()) > {0, 255}
 
 
+def test_colour_scales_each_channel_by_a_factor_of_its_own() -> None:
+    image = torch.tensor([40, 100, 160], dtype=torch.uint8).view(3, 1, 1).expand(500, 3, 6, 4)
+    output = random_colour(image, AugmentationConfig(colour=0.5), seeded()).float()
+    assert (output == output[:, :, :1, :1]).all()
+    factors = (output[:, :, 0, 0] / image[:, :, 0, 0]).numpy()
+    assert factors.min() > 0.48
+    assert factors.max() < 1.52
+    assert (factors.std(axis=0) > 0.25).all()
+    assert abs(np.corrcoef(factors.T)[np.triu_indices(3, 1)]).max() < 0.15
+    bright = torch.full((200, 3, 2, 2), 250, dtype=torch.uint8)
+    assert (random_colour(bright, AugmentationConfig(colour=0.5), seeded()) == 255).any()
+
+
 def test_one_view_is_all_of_it_in_order_and_off_by_default() -> None:
     images = some_images(6, 24, 12)
 
@@ -212,8 +226,10 @@ def test_one_view_is_all_of_it_in_order_and_off_by_default() -> None:
     generator = seeded()
     expected = random_erasing(prepare(flip_and_crop(images, plain, generator)), plain, generator)
     assert torch.equal(augment(images, prepare, plain, seeded()), expected)
-    full = AugmentationConfig(pad=2, zoom=1.4, contrast=0.3)
+    full = AugmentationConfig(pad=2, zoom=1.4, contrast=0.3, colour=0.2)
     generator = seeded()
-    pixels = random_contrast(random_zoom(flip_and_crop(images, full, generator), full, generator), full, generator)
+    pixels = flip_and_crop(images, full, generator)
+    for step in (random_zoom, random_contrast, random_colour):
+        pixels = step(pixels, full, generator)
     expected = random_erasing(prepare(pixels), full, generator)
     assert torch.equal(augment(images, prepare, full, seeded()), expected)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class AugmentationConfig(BaseModel):
-    """Flip, shift and erase, as Luo et al. 2019 ("Bag of Tricks") and their followers do; zoom and contrast."""
+    """Flip, shift and erase, as Luo et al. 2019 ("Bag of Tricks") and their followers do; zoom, contrast and colour."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,6 +24,7 @@ class AugmentationConfig(BaseModel):
     pad: int = Field(10, ge=0, description="pixels of black padding before a random crop of the old size")
     zoom: float = Field(1.0, ge=1, description="largest factor by which a random part of the image is enlarged")
     contrast: float = Field(0.0, ge=0, le=1, description="largest relative change of contrast")
+    colour: float = Field(0.0, ge=0, le=1, description="largest relative change of each colour channel, as by a camera")
     erase: float = Field(0.5, ge=0, le=1, description="probability of erasing a rectangle (Zhong et al. 2020)")
     erase_area: tuple[float, float] = Field((0.02, 0.4), description="least and largest share of the image erased")
     erase_aspect: tuple[float, float] = Field((0.3, 3.3), description="least and largest height / width of it")
@@ -38,6 +39,8 @@ def augment(
         images = random_zoom(images, config, generator)
     if config.contrast > 0:
         images = random_contrast(images, config, generator)
+    if config.colour > 0:
+        images = random_colour(images, config, generator)
     return random_erasing(preprocess(images), config, generator)
 
 
@@ -61,6 +64,12 @@ def random_contrast(images: Tensor, config: AugmentationConfig, generator: torch
     values = images.float()
     mean = values.mean((1, 2, 3), keepdim=True)
     return torch.lerp(mean, values, factor.to(images.device)).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def random_colour(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """Multiplies each image's red, green and blue by factors of their own: uint8 ``(B, 3, H, W)`` in and out."""
+    factor = 1 + config.colour * (2 * torch.rand(len(images), 3, 1, 1, generator=generator) - 1)
+    return (images * factor.to(images.device)).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def flip_and_crop(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
