@@ -29,7 +29,7 @@ def numbered(labels):
     return np.array([names[name] for name in np.asarray(labels).tolist()])
 
 
-def reference(x, labels, merges, size_penalty=0.0, squared=False):
+def reference(x, labels, merges, size_penalty=0.0, squared=False, camera=None):
     """Every pair in order, clusters as labels that are overwritten."""
     cost, distance = dense_costs(x, labels, size_penalty, squared)
     first, second = np.triu_indices(len(labels), 1)
@@ -39,23 +39,23 @@ def reference(x, labels, merges, size_penalty=0.0, squared=False):
     for i, j in zip(first[order], second[order], strict=True):
         if len(costs) == merges:
             break
-        if current[i] != current[j]:
+        if current[i] != current[j] and (camera is None or camera[i] != camera[j]):
             current[current == current[j]] = current[i]
             costs.append(cost[i, j])
             distances.append(distance[i, j])
     return Merging(numbered(current), np.array(costs), np.array(distances))
 
 
-def check(x, labels, merges, size_penalty=0.0, squared=False, **options):
-    found = merge_clusters(x, labels, merges, size_penalty=size_penalty, squared=squared, **options)
-    expected = reference(x, labels, merges, size_penalty, squared)
+def check(x, labels, merges, size_penalty=0.0, squared=False, camera=None, **options):
+    found = merge_clusters(x, labels, merges, size_penalty=size_penalty, squared=squared, camera=camera, **options)
+    expected = reference(x, labels, merges, size_penalty, squared, camera)
     np.testing.assert_array_equal(found.labels, expected.labels)
     # float32 squared distances may differ in their last digit: the two sums in float64 are taken in another order
     np.testing.assert_allclose(found.costs, expected.costs, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-6, atol=1e-7)
     assert found.labels.dtype == np.int64
     assert found.costs.dtype == found.distances.dtype == np.float64
-    assert len(found.costs) == merges
+    assert len(found.costs) == merges or camera is not None
     assert (np.diff(found.costs) >= 0).all()
     return found
 
@@ -115,6 +115,27 @@ def test_stages_in_turn(make, size_penalty):
     while labels.max() > 10:
         x = make(rng, 300, 4)  # features change between stages
         labels = check(x, labels, min(60, labels.max() - 5), size_penalty, k=6).labels
+
+
+@pytest.mark.parametrize("make", MAKES)
+@pytest.mark.parametrize("seed", range(6))
+def test_pairs_of_one_camera_are_passed_over(make, seed):
+    rng = np.random.default_rng([seed, MAKES.index(make), 7])
+    n = int(rng.integers(2, 120))
+    x = make(rng, n, int(rng.choice([2, 4, 16])))
+    camera = rng.integers(0, int(rng.integers(1, 5)), n) * 3 - 1
+    for labels in (np.arange(n), some_labels(rng, n, int(rng.integers(1, n + 1)))):
+        for merges in {labels.max() // 10, labels.max()}:
+            for k in (1, 5, 200):
+                check(x, labels, merges, float(rng.choice([0, 0.003, 3])), camera=camera, k=k)
+
+
+def test_one_camera_has_no_pairs_to_merge():
+    found = merge_clusters(np.eye(5), np.arange(5), 2, camera=[7] * 5)
+    assert found.labels.tolist() == [0, 1, 2, 3, 4]
+    assert len(found.costs) == len(found.distances) == 0
+    with pytest.raises(ResightError, match="5 features, but 2 cameras"):
+        merge_clusters(np.eye(5), np.arange(5), 2, camera=[1, 2])
 
 
 @pytest.mark.parametrize("size_penalty", [0, 0.003])

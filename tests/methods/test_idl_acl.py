@@ -11,6 +11,7 @@ from torch import Tensor
 
 import resight
 from resight import ResightError
+from resight.clustering import merge_clusters
 from resight.clustering.config import ClusteringConfig
 from resight.crops import CropTable
 from resight.encoders import Encoder, EncoderConfig, Features
@@ -99,6 +100,23 @@ def test_cameras_are_centred_before_merging_where_asked_for() -> None:
         found[centre] = learner.label(features, table, 1).labels.tolist()
         assert learner.camera_use == (("clustering.centre_cameras",) if centre else ())
     assert found == {False: [0, 0, 1, 1], True: [0, 1, 0, 1]}
+
+
+def test_merging_across_cameras_is_declared_and_joins_no_pair_of_one() -> None:
+    features, camera = unit(30).numpy(), np.arange(30) % 3
+    table = CropTable(paths=[f"{i}.png" for i in range(30)], root=Path("."), camera=camera)
+    learner = method(first_epochs=1, merge_share=0.3, clusters=3, merge_cameras="different")
+    assert learner.camera_use == ("method.merge_cameras",)
+    assert method(merge_cameras="different", cluster_weight=0).camera_use == ()
+    learner.label(NOTHING, table, 0)
+    found = learner.label(features, table, 1)
+    expected = merge_clusters(features, np.arange(30), 9, size_penalty=0.003, camera=camera)
+    assert np.array_equal(found.labels, expected.labels)
+    assert found.facts["merged"] == 9
+    for cluster in np.flatnonzero(found.cluster_sizes == 2):
+        assert len(np.unique(camera[found.labels == cluster])) == 2
+    with pytest.raises(ResightError, match=r"method\.merge_cameras"):
+        learner.check(table_of(30))
 
 
 def test_instances_alone_need_no_features_and_merge_nothing() -> None:

@@ -85,6 +85,7 @@ def cheap_pairs(
     column_ids: np.ndarray,
     error: float,
     labels: np.ndarray,
+    camera: np.ndarray,
     sizes: np.ndarray,
     size_penalty: float,
     squared: bool,
@@ -109,6 +110,7 @@ def cheap_pairs(
         column_ids: ``(W,)`` which crops its columns are.
         error: How far a similarity is from the true one at most.
         labels: ``(N,)`` int64 cluster of each crop.
+        camera: ``(N,)`` int64; pairs of one camera are passed over.
         sizes: ``(C,)`` int64 crops in each cluster.
         size_penalty: Cost of a crop in the clusters of a pair.
         squared: Whether the squared distance counts.
@@ -149,7 +151,7 @@ def cheap_pairs(
                 if tile[r, c] >= bar:
                     j = column_ids[c]
                     b = labels[j]
-                    if a == b:
+                    if a == b or camera[i] == camera[j]:
                         continue
                     edge = joined_at(link, since, a, b)
                     if edge == _NEVER:

@@ -58,6 +58,7 @@ def merge_clusters(
     *,
     size_penalty: float = 0.0,
     squared: bool = False,
+    camera: Any = None,
     search: Search = "auto",
     recall: float = 0.95,
     device: Any = None,
@@ -83,6 +84,8 @@ def merge_clusters(
         merges: How often two clusters are joined, at most C-1.
         size_penalty: λ, what each crop of the two clusters adds to the cost; 0.003 in BUC.
         squared: Let d₀ be the squared distance, as in BUC's public code, not the distance, as in the papers.
+        camera: ``(N,)`` camera of each crop: only pairs of crops of different cameras are taken, and there are fewer
+            merges where these join fewer clusters. This uses camera labels. ``None`` takes all pairs.
         search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
         recall: Share of the true neighbours that an approximate search aims to find.
         device: Where to search for neighbours, as torch names it; ``None`` and ``"cpu"`` are the CPU.
@@ -107,8 +110,12 @@ def merge_clusters(
             f"{clusters} clusters can be merged 0 to {clusters - 1} times, got merges={merges}: ask for fewer merges, "
             f"or stop when so few clusters are left."
         )
+    # numbers of their own, where no pair is to be passed over for its cameras
+    place = np.arange(len(rows)) if camera is None else np.unique(camera, return_inverse=True)[1].reshape(-1)
+    if len(place) != len(rows):
+        raise ResightError(f"There are {len(rows)} features, but {len(place)} cameras: give one camera a crop.")
     near = nearest_neighbours(rows, k, search=search, recall=recall, device=device, memory=memory) if merges else None
-    return _merge(rows, near, current, int(merges), float(size_penalty), bool(squared))
+    return _merge(rows, near, _Forest(current, place, int(merges), float(size_penalty), bool(squared)))
 
 
 def bottom_up(
@@ -142,18 +149,15 @@ def bottom_up(
     labels, left = np.arange(len(rows)), len(rows) - clusters
     while left:
         merges = min(left, math.ceil(share * len(rows)))
-        labels = _merge(rows, near, labels, merges, size_penalty, False).labels
+        labels = _merge(rows, near, _Forest(labels, np.arange(len(rows)), merges, size_penalty, False)).labels
         left -= merges
     return PseudoLabels(labels, {} if near.recall is None else {"neighbour_recall": near.recall})
 
 
-def _merge(
-    rows: UnitRows, near: Neighbours | None, labels: np.ndarray, merges: int, size_penalty: float, squared: bool
-) -> Merging:
-    """:func:`merge_clusters` with the neighbours found."""
-    forest = _Forest(labels, merges, size_penalty, squared)
+def _merge(rows: UnitRows, near: Neighbours | None, forest: _Forest) -> Merging:
+    """:func:`merge_clusters` with the neighbours found; no merges without."""
     recall = None
-    if near is not None and merges:
+    if near is not None:
         forest.add_neighbours(near)
         if near.recall is not None and forest.complete:
             recall = near.recall
@@ -172,6 +176,7 @@ class _Forest:
 
     Args:
         labels: ``(N,)`` int64 cluster of each crop.
+        camera: ``(N,)`` int64; pairs of one camera are passed over.
         most: Edges wanted. Further ones are not kept: pairs added later only make edges cheaper.
         size_penalty: See :func:`merge_clusters`.
         squared: See :func:`merge_clusters`.
@@ -181,8 +186,11 @@ class _Forest:
         cost: ``(E,)`` float64 cost of the edges.
     """
 
-    def __init__(self, labels: np.ndarray, most: int, size_penalty: float, squared: bool) -> None:
+    def __init__(
+        self, labels: np.ndarray, camera: np.ndarray, most: int, size_penalty: float, squared: bool
+    ) -> None:
         self.clusters = labels
+        self.camera = camera
         self.sizes = np.bincount(labels)
         self.most = most
         self.size_penalty = size_penalty
@@ -220,7 +228,7 @@ class _Forest:
         for start in range(0, len(near), step):
             other = near.indices[start : start + step].astype(np.int64)
             crop = np.broadcast_to(np.arange(start, start + len(other))[:, None], other.shape)
-            apart = self.clusters[crop] != self.clusters[other]
+            apart = (self.clusters[crop] != self.clusters[other]) & (self.camera[crop] != self.camera[other])
             crop, other = crop[apart], other[apart]
             self.add(np.minimum(crop, other), np.maximum(crop, other), near.distances[start : start + step][apart])
 
@@ -266,8 +274,8 @@ def _sweep(rows: UnitRows, wanted: np.ndarray, forest: _Forest) -> None:
 
             def work(top: int, bottom: int, tile: Any = tile, strip: Any = strip, columns: Any = columns) -> Any:
                 return _merging.cheap_pairs(
-                    rows.data, rows.norm, tile, strip, columns, error,
-                    forest.clusters, forest.sizes, forest.size_penalty, forest.squared, *forest.state, top, bottom,
+                    rows.data, rows.norm, tile, strip, columns, error, forest.clusters, forest.camera, forest.sizes,
+                    forest.size_penalty, forest.squared, *forest.state, top, bottom,
                 )  # fmt: skip
 
             for part in _merging.map_rows(work, len(strip), chunk=max(1, _AT_ONCE // len(columns))):

@@ -41,6 +41,9 @@ class IdlAclOptions(MethodOptions):
     clusters: int | None = Field(None, ge=1, description="clusters to stop at: the number of people, where it is known")
     crops_per_person: float = Field(10, ge=1, description="where it is not: stop at a cluster for so many crops")
     size_penalty: float = Field(0.003, ge=0, description="λ: cost of merging, for each crop of the two clusters")
+    merge_cameras: Literal["any", "different"] = Field(
+        "any", description="which pairs of crops merge their clusters; different: those of two cameras (uses cameras)"
+    )
     squared_distance: bool = Field(False, description="merge by squared Euclidean distance, as BUC's public code")
 
 
@@ -61,6 +64,12 @@ class IdlAcl(Method):
             raise ResightError("Both losses are left out: set method.instance_weight or method.cluster_weight above 0.")
         self.memory = ClusterMemory(options.momentum, "each")
         register_state(self, "assignment", torch.empty(0, dtype=torch.int64))
+
+    @property
+    def camera_use(self) -> tuple[str, ...]:
+        if not self.options.cluster_weight:
+            return ()
+        return super().camera_use + (("method.merge_cameras",) if self.options.merge_cameras == "different" else ())
 
     @property
     def views(self) -> int:
@@ -87,13 +96,14 @@ class IdlAcl(Method):
                 merges,
                 size_penalty=options.size_penalty,
                 squared=options.squared_distance,
+                camera=table.camera if options.merge_cameras == "different" else None,
                 search=clustering.search,
                 recall=clustering.recall,
                 device=self.device,
             )
             labels = found.labels
             self.assignment = torch.from_numpy(labels)
-            facts = {"merged": merges, "merge_distance": float(found.distances.max())}
+            facts = {"merged": len(found.costs), "merge_distance": float(found.distances.max(initial=0.0))}
             if found.recall is not None:
                 facts["neighbour_recall"] = found.recall
         sizes = np.bincount(labels)
