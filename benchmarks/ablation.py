@@ -57,6 +57,11 @@ def backbone_parameters(table: dict[str, Any], row: dict[str, Any], extra: list[
     return sum(p.numel() for p in Encoder(config.encoder).backbone.parameters()) / 1e6
 
 
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The records of a file of JSON lines."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
 def describe(values: list[float], factor: float = 100, digits: int = 1) -> str:
     """A single value, or the mean with the least and the largest."""
     mean = f"{factor * statistics.mean(values):.{digits}f}"
@@ -68,8 +73,8 @@ def describe(values: list[float], factor: float = 100, digits: int = 1) -> str:
 def report(options: argparse.Namespace, table: dict[str, Any]) -> str:
     """The table of all finished runs, as Markdown."""
     lines = [
-        "| | backbone, M parameters | seeds | mAP | rank-1 | rank-10 | clusters | ARI, all | minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | backbone, M parameters | seeds | mAP | rank-1 | rank-10 | earlier mAP | clusters | ARI, all | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table["rows"]:
         runs = [folder for seed in options.seeds if (folder := run_folder(options.out, row["name"], seed)).is_dir()]
@@ -77,13 +82,21 @@ def report(options: argparse.Namespace, table: dict[str, Any]) -> str:
         if not done:
             continue
         scores = [json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) for folder in done]
-        last = [json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]) for folder in done]
+        epochs = [read_lines(folder / "metrics.jsonl") for folder in done]
+        last = [run[-1] for run in epochs]
         seconds = [
-            sum(sum(v for k, v in json.loads(line).items() if k != "epoch") for line in text.splitlines())
-            for text in ((folder / "timings.jsonl").read_text(encoding="utf-8") for folder in done)
+            sum(sum(v for k, v in epoch.items() if k != "epoch") for epoch in read_lines(folder / "timings.jsonl"))
+            for folder in done
         ]
+        earlier: dict[int, list[float]] = {}
+        for run in epochs:
+            for epoch in run[:-1]:
+                if "test_mAP" in epoch:
+                    earlier.setdefault(epoch["epoch"], []).append(epoch["test_mAP"])
         cells = [row["name"], f"{backbone_parameters(table, row, options.settings):.2f}", str(len(done))]
         cells += [describe([score[name] for score in scores]) for name in ("mAP", "rank1", "rank10")]
+        means = {epoch: 100 * statistics.mean(found) for epoch, found in sorted(earlier.items())}
+        cells += [", ".join(f"epoch {epoch}: {mean:.1f}" for epoch, mean in means.items())]
         cells += [describe([epoch["clusters"] for epoch in last], 1, 0)]
         cells += [describe([epoch.get("all_ari", 0.0) for epoch in last], 1, 3)]
         cells += [describe([value / 60 for value in seconds], 1, 1)]
