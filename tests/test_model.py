@@ -101,3 +101,8 @@ def test_evaluation_with_clustering_and_reranking(model: Model, painted: Path) -
     assert 0 < plain["mAP"] <= 1
     assert plain["clustering"]["clusters"] > 0
     assert resight.evaluate(model, table, rerank=RerankOptions(k1=4, k2=2))["rerank"]["k1"] == 4
+
+
+def test_parts_of_a_model_without_are_a_sentence(model: Model, painted: Path) -> None:
+    with pytest.raises(ResightError, match=r"encoder\.parts=3"):
+        model.embed(resight.read_crops(painted), parts=True)

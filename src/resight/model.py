@@ -49,6 +49,7 @@ class Model:
         *,
         cache: str | Path | None = None,
         flip: bool | None = None,
+        parts: bool = False,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """Embeds crops.
@@ -58,19 +59,20 @@ class Model:
                 one uint8 array ``(N, 3, H, W)`` of the model's size.
             cache: With a crop table: where decoded crops are kept (``pixels`` beside the run if not given).
             flip: Whether to add each mirror image's embedding; as in training if not given.
+            parts: Whether to return the embeddings of the parts as well, of a model trained with ``encoder.parts``.
             progress: Told of crops done.
 
         Returns:
-            ``(N, D)`` float32, L2-normalised: the dot product of two rows is their cosine similarity.
+            ``(N, D)`` float32, L2-normalised: the dot product of two rows is their cosine similarity. With ``parts``,
+            ``(N, 1 + P, D)``: the embedding of the crop, then those of its P horizontal stripes from top to bottom.
 
         Raises:
-            ResightError: an image cannot be read, or an array is not of these shapes.
+            ResightError: an image cannot be read, an array is not of these shapes, or the model has no parts.
         """
         if isinstance(images, CropTable):
-            return self.embed_cached(
-                self.open_cache(images, cache, progress=progress, max_unreadable=0.0), flip, progress
-            )
-        return self._embed_pixels(self._pixels(images), flip, progress)
+            pixels = self.open_cache(images, cache, progress=progress, max_unreadable=0.0)
+            return self.embed_cached(pixels, flip, progress, parts=parts)
+        return self._embed_pixels(self._pixels(images), flip, progress, parts)
 
     def open_cache(
         self,
@@ -93,17 +95,25 @@ class Model:
         )
 
     def embed_cached(
-        self, pixels: PixelCache, flip: bool | None = None, progress: Progress | None = None
+        self,
+        pixels: PixelCache,
+        flip: bool | None = None,
+        progress: Progress | None = None,
+        *,
+        parts: bool = False,
     ) -> np.ndarray:
-        """``(N, D)`` embeddings of decoded crops."""
-        return self._embed_pixels(pixels.images, flip, progress)
+        """:meth:`embed` on decoded crops."""
+        return self._embed_pixels(pixels.images, flip, progress, parts)
 
-    def _embed_pixels(self, pixels: np.ndarray, flip: bool | None, progress: Progress | None) -> np.ndarray:
+    def _embed_pixels(
+        self, pixels: np.ndarray, flip: bool | None, progress: Progress | None, parts: bool
+    ) -> np.ndarray:
         return embed_images(
             self.encoder,
             pixels,
             batch=self.config.embed_batch,
             flip=self.config.embed_flip if flip is None else flip,
+            parts=parts,
             autocast=self._autocast,
             progress=None if progress is None else partial(progress, "embedding"),
         )

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from resight import ResightError
 from resight.encoders import Encoder, EncoderConfig, embed_images
 
 
@@ -167,3 +168,67 @@ def test_dropout_is_of_the_embedding_and_in_training_alone() -> None:
     unit = torch.nn.functional.normalize(features.neck)
     assert torch.allclose(features.embedding[~dropped], 2 * unit[~dropped])
     assert not (encoder.eval()(images).embedding == 0).any()
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("pooling", ["avg", "gem"])
+@pytest.mark.parametrize("options", [{}, {"embedding_dim": 24}, {"neck": False}])
+def test_parts_are_stripes_of_the_map_through_the_same_head(
+    backbone: str, pooling: str, options: dict[str, object]
+) -> None:
+    encoder = encoder_of(backbone=backbone, pooling=pooling, parts=3, height=112, **options)
+    pixels = encoder.preprocess(torch.randint(0, 256, (4, 3, 112, 16), dtype=torch.uint8))
+    encoder(pixels)  # moves the necks' statistics apart
+    encoder.eval()
+    features = encoder(pixels)
+    assert features.map.shape[2] == 7
+    assert features.parts.shape == features.part_necks.shape == (4, 3, encoder.dim)
+    for n, (first, last) in enumerate([(0, 3), (2, 5), (4, 7)]):  # 7 rows: neighbours share one
+        neck = encoder.part_necks[n](encoder.projection(encoder.pooling(features.map[:, :, first:last])))
+        torch.testing.assert_close(features.part_necks[:, n], neck)
+        torch.testing.assert_close(features.parts[:, n], neck / neck.norm(dim=1, keepdim=True))
+    if not options.get("neck", True):
+        return
+    for neck in encoder.part_necks:
+        assert neck.weight.requires_grad
+        assert not neck.bias.requires_grad
+        assert not torch.equal(neck.running_mean, encoder.neck.running_mean)
+
+
+def test_the_embedding_is_the_same_with_parts_and_without() -> None:
+    plain, parted = encoder_of(), encoder_of(parts=2)
+    extra = set(parted.state_dict()) - set(plain.state_dict())
+    assert all(name.startswith("part_necks.") for name in extra)
+    assert all(torch.equal(value, parted.state_dict()[name]) for name, value in plain.state_dict().items())
+    pixels = plain.preprocess(torch.from_numpy(some_images()))
+    ours, theirs = parted(pixels), plain(pixels)
+    assert torch.equal(ours.embedding, theirs.embedding)
+    assert theirs.parts is theirs.part_necks is None
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("last_stride", [1, 2])
+@pytest.mark.parametrize("height", [33, 64, 100, 127, 144])
+def test_more_parts_than_rows_is_a_sentence(backbone: str, last_stride: int, height: int) -> None:
+    settings = {"backbone": backbone, "last_stride": last_stride, "height": height}
+    rows = encoder_of(**settings).eval().backbone(torch.zeros(1, 3, height, 32)).shape[2]
+    assert small(parts=rows, **settings).parts == rows
+    with pytest.raises(ResightError, match=rf"encoder\.parts={rows + 1} .* {rows} rows .*encoder\.height={height}"):
+        small(parts=rows + 1, **settings)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_parts_come_in_the_pass_of_the_embedding(flip: bool) -> None:
+    encoder, images = encoder_of(parts=2).eval(), some_images(7)
+    found = embed_images(encoder, images, batch=3, flip=flip, parts=True)
+    assert found.shape == (7, 3, encoder.dim)
+    assert all(found[:, n].flags.c_contiguous for n in range(3))
+    assert np.array_equal(found[:, 0], embed_images(encoder, images, batch=3, flip=flip))
+    with torch.no_grad():
+        parts = encoder(encoder.preprocess(torch.from_numpy(images))).parts
+        if flip:
+            mirrored = torch.from_numpy(images[:, :, :, ::-1].copy())
+            parts = nn.functional.normalize(parts + encoder(encoder.preprocess(mirrored)).parts, dim=2)
+    assert found[:, 1:] == pytest.approx(parts.numpy(), abs=1e-5)
+    with pytest.raises(ResightError, match=r"no parts to embed"):
+        embed_images(encoder_of(), images, parts=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from resight.encoders.pooling import AveragePooling, GeMPooling, MaxPooling
+from resight.encoders.pooling import AveragePooling, GeMPooling, MaxPooling, stripes
 
 
 @pytest.fixture
@@ -69,3 +70,12 @@ def test_low_precision_maps_are_pooled_in_float32(pooling: torch.nn.Module, maps
     output = pooling(low)
     assert output.dtype == torch.float32
     torch.testing.assert_close(output, pooling(low.float()))
+
+
+@pytest.mark.parametrize(("height", "parts"), [(24, 3), (8, 3), (7, 2), (5, 5), (4, 1), (16, 6)])
+def test_stripes_are_those_of_adaptive_pooling(height: int, parts: int) -> None:
+    maps = torch.rand(2, 3, height, 2, generator=torch.Generator().manual_seed(0))
+    found = stripes(maps, parts)
+    for pooling, reference in ((AveragePooling(), F.adaptive_avg_pool2d), (MaxPooling(), F.adaptive_max_pool2d)):
+        pooled = torch.stack([pooling(stripe) for stripe in found], dim=2)
+        torch.testing.assert_close(pooled, reference(maps, (parts, 1)).squeeze(3))

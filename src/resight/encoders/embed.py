@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from resight.encoders.encoder import Encoder
+from resight.errors import ResightError
 
 
 @torch.no_grad()
@@ -19,6 +20,7 @@ def embed_images(
     *,
     batch: int = 256,
     flip: bool = False,
+    parts: bool = False,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
@@ -29,23 +31,40 @@ def embed_images(
         images: ``(N, 3, H, W)`` uint8 RGB of the encoder's size, an array or a memory map.
         batch: Images at once.
         flip: Whether to add the embedding of each mirror image and normalise again.
+        parts: Whether to return the embeddings of the parts as well; both come from one pass.
         autocast: Makes the context of the arithmetic's precision.
         progress: Called with (images done, images in all).
 
     Returns:
-        ``(N, D)`` float32, L2-normalised.
+        ``(N, D)`` float32, L2-normalised; with ``parts``, ``(N, 1 + P, D)``, the embedding of the whole crop first.
+        Each of these 1 + P spaces is contiguous, since they are searched one by one.
+
+    Raises:
+        ResightError: Parts are asked of an encoder without.
     """
+    if parts and not encoder.config.parts:
+        raise ResightError("This encoder has no parts to embed: train it with encoder.parts=3, say.")
+
+    def look(pixels: torch.Tensor) -> torch.Tensor:
+        features = encoder(pixels)
+        if not parts:
+            return features.embedding
+        return torch.cat([features.embedding[:, None], features.parts], dim=1)
+
     was_training = encoder.training
     encoder.eval()
     device = encoder.mean.device
-    output = np.empty((len(images), encoder.dim), dtype=np.float32)
+    if parts:
+        output = np.empty((1 + encoder.config.parts, len(images), encoder.dim), dtype=np.float32).transpose(1, 0, 2)
+    else:
+        output = np.empty((len(images), encoder.dim), dtype=np.float32)
     for start in range(0, len(images), batch):
         # a copy: the pixel cache is read-only, which torch warns of
         pixels = encoder.preprocess(torch.from_numpy(np.array(images[start : start + batch])).to(device))
         with autocast():
-            embedding = encoder(pixels).embedding
+            embedding = look(pixels)
             if flip:
-                embedding = F.normalize(embedding + encoder(pixels.flip(3)).embedding)
+                embedding = F.normalize(embedding + look(pixels.flip(3)), dim=-1)
         output[start : start + len(pixels)] = embedding.float().cpu().numpy()
         if progress is not None:
             progress(min(start + batch, len(images)), len(images))

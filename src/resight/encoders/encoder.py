@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from resight.encoders.attention import SpatialAttention, activation_map
 from resight.encoders.efficientnet import EfficientNetLite0
-from resight.encoders.pooling import POOLING
+from resight.encoders.pooling import POOLING, stripes
 from resight.encoders.resnet import ResNet, matching_width, stage_widths
 from resight.encoders.weights import load_backbone_weights
 from resight.errors import ResightError
@@ -55,12 +55,22 @@ class EncoderConfig(BaseModel):
     pooling: Literal["avg", "max", "gem"] = "gem"
     embedding_dim: int | None = Field(None, ge=1, description="size of a linear layer after pooling; none if null")
     neck: bool = Field(True, description="batch norm before normalising (BN neck, bias frozen at 0)")
+    parts: int = Field(0, ge=0, description="horizontal stripes that get an embedding each, beside that of the crop")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of an embedding that is dropped in training")
     freeze_norms: bool = Field(False, description="keep the backbone's batch-norm statistics as they were loaded")
 
     @model_validator(mode="after")
     def _fits_together(self) -> EncoderConfig:
         """Refuses settings that exclude each other; not a ValueError, which would lose the sentence."""
+        # each halving of EfficientNet rounds down, of a ResNet up
+        stride = 16 * self.last_stride
+        rows = self.height // stride if self.backbone == "efficientnet_lite0" else -(-self.height // stride)
+        if self.parts > rows:
+            raise ResightError(
+                f"encoder.parts={self.parts} is more than the {rows} rows of the last feature map, with encoder.height="
+                f"{self.height} and encoder.last_stride={self.last_stride}: lower encoder.parts, raise encoder.height"
+                f"{', or set encoder.last_stride=1' if self.last_stride == 2 else ''}."
+            )
         if self.backbone == "efficientnet_lite0":
             for name, default in (("attention", "none"), ("groups", 1), ("match_groups", None)):
                 if (value := getattr(self, name)) != default:
@@ -87,13 +97,15 @@ class Features:
         embedding: ``(B, D)`` L2-normalised (before dropout): what is clustered, searched and compared.
         neck: ``(B, D)`` before normalising.
         map: ``(B, C, h, w)`` the last feature map.
-        parts: ``(B, P, D)`` part embeddings, where the head has parts.
+        parts: ``(B, P, D)`` L2-normalised embeddings of the parts, from top to bottom, where the head has parts.
+        part_necks: ``(B, P, D)`` those before normalising.
     """
 
     embedding: Tensor
     neck: Tensor
     map: Tensor
     parts: Tensor | None = None
+    part_necks: Tensor | None = None
 
 
 def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
@@ -118,6 +130,10 @@ def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
 class Encoder(nn.Module):
     """Backbone → pooling → optional linear layer → BN neck → L2 norm.
 
+    With ``config.parts``, horizontal stripes of the feature map go the same way: pooling and linear layer are those of
+    the whole, so that a stripe differs from it in what it sees and in nothing else, but for a BN neck of its own (Cho
+    et al. 2022, https://arxiv.org/abs/2203.14675). The embedding stays that of the whole.
+
     Args:
         config: What to build.
         load_weights: Whether to fetch ``config.weights``; not when a trained state is about to be loaded.
@@ -137,13 +153,19 @@ class Encoder(nn.Module):
         self.projection = (
             nn.Linear(self.backbone.channels, config.embedding_dim) if config.embedding_dim else nn.Identity()
         )
-        self.neck = nn.BatchNorm1d(self.dim) if config.neck else nn.Identity()
-        if isinstance(self.neck, nn.BatchNorm1d):
-            self.neck.bias.requires_grad_(False)
+        self.neck = self._make_neck()
+        self.part_necks = nn.ModuleList(self._make_neck() for _ in range(config.parts))
         for name, values in (("mean", self.backbone.mean), ("std", self.backbone.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train()
+
+    def _make_neck(self) -> nn.Module:
+        if not self.config.neck:
+            return nn.Identity()
+        neck = nn.BatchNorm1d(self.dim)
+        neck.bias.requires_grad_(False)
+        return neck
 
     def train(self, mode: bool = True) -> Encoder:
         """Training or evaluation mode; with ``freeze_norms`` the backbone's batch norms stay in evaluation mode."""
@@ -164,7 +186,19 @@ class Encoder(nn.Module):
         feature_map = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
             neck = self.neck(self.projection(self.pooling(feature_map)))
-            return Features(F.dropout(F.normalize(neck), self.config.dropout, self.training), neck, feature_map)
+            features = Features(self._embedding(neck), neck, feature_map)
+            if len(self.part_necks):
+                pooled = [self.pooling(stripe) for stripe in stripes(feature_map, len(self.part_necks))]
+                features.part_necks = torch.stack(
+                    [own(self.projection(part)) for own, part in zip(self.part_necks, pooled, strict=True)], dim=1
+                )
+                features.parts = self._embedding(features.part_necks)
+            return features
+
+    def _embedding(self, neck: Tensor) -> Tensor:
+        """``(…, D)`` L2-normalised; in training with dropout, where there is one."""
+        unit = F.normalize(neck, dim=-1)
+        return F.dropout(unit, self.config.dropout) if self.training and self.config.dropout else unit
 
     @torch.no_grad()
     def maps(self, images: Tensor) -> dict[str, Tensor]:

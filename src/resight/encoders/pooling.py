@@ -40,4 +40,20 @@ class GeMPooling(nn.Module):
         return F.avg_pool2d(x.float().clamp(min=self.eps).pow(self.p), x.shape[2:]).flatten(1).pow(1 / self.p)
 
 
+def stripes(x: Tensor, parts: int) -> list[Tensor]:
+    """Horizontal stripes of a feature map, from top to bottom, for a pooling to work on.
+
+    The rows are those of adaptive pooling: where their number is no multiple of the parts', neighbours share a row.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        parts: P, at most H.
+
+    Returns:
+        P views ``(B, C, h, W)``.
+    """
+    height = x.shape[2]
+    return [x[:, :, n * height // parts : -(-(n + 1) * height // parts)] for n in range(parts)]
+
+
 POOLING = {"avg": AveragePooling, "max": MaxPooling, "gem": GeMPooling}
