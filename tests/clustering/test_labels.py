@@ -10,6 +10,7 @@ from resight.clustering import (
     centre_by_camera,
     cluster_crops,
     clustering_quality,
+    find_neighbours,
     jaccard_distance,
     labels,
     rows,
@@ -205,3 +206,15 @@ def test_centring_reads_features_that_are_not_held(monkeypatch):
     monkeypatch.setattr(labels, "_BLOCK", 64)
     np.testing.assert_allclose(centre_by_camera(x, camera), expected, atol=1e-7)
     np.testing.assert_array_equal(x, given)
+
+
+def test_neighbours_found_before_give_the_same_labels():
+    x, _, camera = people(6, shift=1.0)
+    for settings in ({}, {"centre_cameras": True}):
+        neighbours = find_neighbours(x, 25, camera=camera, **settings)
+        expected = cluster_crops(x, k1=20, camera=camera, **settings)
+        np.testing.assert_array_equal(cluster_crops(neighbours, k1=20).labels, expected.labels)
+    with pytest.raises(ResightError, match="search for k=30"):
+        cluster_crops(neighbours, k1=30)
+    with pytest.raises(NoClusters, match=r"clustering\.eps"):
+        cluster_crops(neighbours, k1=20, eps=0.001)

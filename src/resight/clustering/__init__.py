@@ -1,12 +1,13 @@
-"""Clustering: neighbours, k-reciprocal Jaccard distance, DBSCAN, pseudo-labels and their quality.
+"""Clustering: neighbours and their agreement, k-reciprocal Jaccard distance, DBSCAN, pseudo-labels and their quality.
 
 Works on plain arrays and imports no other room of the package. Compiled kernels load on first use.
 """
 
+from resight.clustering.agreement import cross_agreement
 from resight.clustering.bottom_up import Merging, bottom_up, merge_clusters
 from resight.clustering.dbscan import dbscan
 from resight.clustering.jaccard import jaccard_distance
-from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops
+from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops, find_neighbours
 from resight.clustering.neighbours import Neighbours, nearest_neighbours
 from resight.clustering.quality import clustering_quality
 
@@ -19,7 +20,9 @@ __all__ = [
     "centre_by_camera",
     "cluster_crops",
     "clustering_quality",
+    "cross_agreement",
     "dbscan",
+    "find_neighbours",
     "jaccard_distance",
     "merge_clusters",
     "nearest_neighbours",

@@ -121,6 +121,21 @@ def reciprocal_rows(indices: np.ndarray, start: int, stop: int, depth: int) -> t
 
 
 @_jit()
+def overlap_rows(ours: np.ndarray, theirs: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
+    """Shared members over all members of two sets a row, ``(N, k)`` each without repeats, into ``out`` ``(N,)``."""
+    k = ours.shape[1]
+    for i in range(start, stop):
+        shared = 0
+        for t in range(k):
+            j = ours[i, t]
+            for u in range(k):
+                if theirs[i, u] == j:
+                    shared += 1
+                    break
+        out[i] = shared / (2 * k - shared)
+
+
+@_jit()
 def weight_rows(
     data: np.ndarray,
     norm: np.ndarray | None,

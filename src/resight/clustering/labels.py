@@ -32,10 +32,12 @@ class PseudoLabels:
         labels: ``(N,)`` int64, 0 … C-1, or -1 for an outlier, which has no pseudo-label.
         facts: What is worth telling of how they were found, by name: ``neighbour_recall``, the share of the true
             neighbours that an approximate search found on a sample, or the merges of a bottom-up stage.
+        kept: What is worth keeping of each crop beside its label, by name: arrays of N rows.
     """
 
     labels: np.ndarray
     facts: Mapping[str, float] = field(default_factory=dict)
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels))
@@ -97,7 +99,9 @@ def cluster_crops(
     """Cluster crops by density in the k-reciprocal Jaccard distance.
 
     Args:
-        features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here.
+        features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here. Or the
+            :class:`Neighbours` of them from :func:`find_neighbours`, at least ``k1``: then nothing is searched here,
+            and the arguments from ``camera`` on play no part.
         k1: Size of the neighbour lists (see :func:`~resight.clustering.jaccard_distance`).
         k2: Neighbours whose rows are averaged.
         eps: Largest Jaccard distance between neighbours of DBSCAN.
@@ -119,6 +123,41 @@ def cluster_crops(
     """
     check_depths(k1, k2)
     check_density(eps, min_samples)
+    neighbours = features
+    if not isinstance(features, Neighbours):
+        neighbours = find_neighbours(
+            features, k1, camera=camera, centre_cameras=centre_cameras, search=search, recall=recall, device=device
+        )
+    labels = dbscan(jaccard_distance(neighbours, k1, k2, max_distance=eps), eps, min_samples)
+    if labels.max() < 0:
+        raise NoClusters(_explain(neighbours, k1, k2, eps, min_samples))
+    return PseudoLabels(labels, {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall})
+
+
+def find_neighbours(
+    features: Any,
+    k: int,
+    *,
+    camera: Any = None,
+    centre_cameras: bool = False,
+    search: Search = "auto",
+    recall: float = 0.95,
+    device: Any = None,
+) -> Neighbours:
+    """The search of :func:`cluster_crops`, for those who need the neighbours for something else as well.
+
+    Args:
+        features: ``(N, D)`` array or memory map.
+        k: Neighbours a crop, itself included.
+        camera: As there, with the arguments that follow.
+        centre_cameras: Whether each camera's mean is subtracted first.
+        search: How.
+        recall: Of an approximate search.
+        device: Where.
+
+    Raises:
+        ResightError: A setting or the features are not usable.
+    """
     if centre_cameras:
         if camera is None:
             raise ResightError(
@@ -126,11 +165,7 @@ def cluster_crops(
                 "a camera column or set clustering.centre_cameras to false."
             )
         features = UnitRows(centre_by_camera(features, camera))
-    neighbours = nearest_neighbours(features, k1, search=search, recall=recall, device=device)
-    labels = dbscan(jaccard_distance(neighbours, k1, k2, max_distance=eps), eps, min_samples)
-    if labels.max() < 0:
-        raise NoClusters(_explain(neighbours, k1, k2, eps, min_samples))
-    return PseudoLabels(labels, {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall})
+    return nearest_neighbours(features, k, search=search, recall=recall, device=device)
 
 
 def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
