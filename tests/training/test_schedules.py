@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from resight.training.schedules import OptimizerConfig, build_optimizer, learning_rate_factor
+from resight.training.schedules import OptimizerConfig, build_optimizer, learning_rate_factor, renew_parameters
 
 
 @pytest.mark.parametrize(
@@ -142,3 +142,39 @@ def test_nesterov_needs_momentum_and_is_passed_on() -> None:
     assert build_optimizer(OptimizerConfig(name="sgd"), module).defaults["nesterov"] is False
     with pytest.raises(ValidationError, match="momentum"):
         OptimizerConfig(name="sgd", nesterov=True, momentum=0)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_parameter_that_replaces_another_starts_without_a_past(name: str) -> None:
+    config = OptimizerConfig(name=name, decay_norms=False)  # type: ignore[arg-type]
+    module = net()
+    optimizer = build_optimizer(config, module)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        sum((p**2).sum() for p in module.parameters() if p.requires_grad).backward()
+        optimizer.step()
+
+    step()
+    gone, kept = module[2].weight, module[0].weight
+    module[2].weight = nn.Parameter(torch.ones(5, 3))
+    renew_parameters(optimizer, config, module)
+    assert gone not in optimizer.state
+    assert module[2].weight not in optimizer.state
+    assert kept in optimizer.state
+    before = gone.clone()
+    step()
+    assert torch.equal(gone, before)
+    assert not torch.equal(module[2].weight, torch.ones(5, 3))
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in held} == {id(p) for p in module.parameters() if p.requires_grad}
+    again = build_optimizer(config, module)
+    again.load_state_dict(optimizer.state_dict())
+
+
+def test_renewing_what_did_not_change_changes_nothing() -> None:
+    module, config = net(), OptimizerConfig(decay_norms=False)
+    optimizer = build_optimizer(config, module)
+    before = [(group["weight_decay"], [id(p) for p in group["params"]]) for group in optimizer.param_groups]
+    renew_parameters(optimizer, config, module)
+    assert [(group["weight_decay"], [id(p) for p in group["params"]]) for group in optimizer.param_groups] == before

@@ -3,9 +3,10 @@
 from resight.methods.base import Batch, Method, MethodOptions
 from resight.methods.cluster_contrast import ClusterContrast
 from resight.methods.idl_acl import IdlAcl
+from resight.methods.pplr import Pplr
 from resight.methods.supervised import Supervised
 
 #: Every method, by the name that ``resight train`` takes.
-METHODS: dict[str, type[Method]] = {method.name: method for method in (ClusterContrast, IdlAcl, Supervised)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (ClusterContrast, IdlAcl, Pplr, Supervised)}
 
-__all__ = ["METHODS", "Batch", "ClusterContrast", "IdlAcl", "Method", "MethodOptions", "Supervised"]
+__all__ = ["METHODS", "Batch", "ClusterContrast", "IdlAcl", "Method", "MethodOptions", "Pplr", "Supervised"]

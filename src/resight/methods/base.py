@@ -48,7 +48,8 @@ class Method(nn.Module, ABC):
 
     The loop owns the encoder and calls, each epoch: :meth:`label` on the features of all crops, then
     :meth:`start_epoch`; and each step: the encoder, :meth:`loss`, the optimiser, :meth:`after_step`. Parameters and
-    buffers that a method registers are optimised and checkpointed with the encoder's.
+    buffers that a method registers are optimised and checkpointed with the encoder's. A parameter that
+    :meth:`start_epoch` replaces by another, of whatever size, is optimised from there on without a past.
 
     Attributes:
         device: Where the training runs; the loop sets it. Neighbours are searched there.
@@ -56,12 +57,15 @@ class Method(nn.Module, ABC):
         summary: One line for ``resight methods``.
         Options: The type of its constants.
         uses_identities: Whether it learns from identities; all others never see them.
+        uses_parts: Whether the features of all crops come with those of their parts, as ``(N, 1 + P, D)``, the whole
+            crop's first; else they are ``(N, D)``.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
     uses_identities: ClassVar[bool] = False
+    uses_parts: ClassVar[bool] = False
 
     def __init__(self, options: MethodOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__()
@@ -96,7 +100,7 @@ class Method(nn.Module, ABC):
         """Pseudo-labels from all features.
 
         Args:
-            features: ``(N, D)``; no rows where :meth:`needs_features` says no.
+            features: ``(N, D)``, or with parts (see :attr:`uses_parts`); no rows where :meth:`needs_features` says no.
             table: The N crops, with identities only if :attr:`uses_identities`.
             epoch: From 0.
         """
@@ -104,7 +108,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """Prepares the epoch's proxies from all features ``(N, D)``, if any, labels ``(N,)`` and cameras ``(N,)``."""
+        """Prepares the epoch's proxies from all features as in :meth:`label`, labels ``(N,)`` and cameras ``(N,)``."""
 
     @abstractmethod
     def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Buffers whose size is that of the data."""
+"""Buffers and parameters whose size is that of the data."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from torch import Tensor, nn
 
 
 def register_state(module: nn.Module, name: str, value: Tensor) -> None:
-    """Registers a buffer that is checkpointed, and that takes the size of whatever checkpoint is loaded."""
-    module.register_buffer(name, value)
+    """Registers a buffer, or a parameter, that is checkpointed and takes the size of whatever checkpoint is loaded."""
+    if isinstance(value, nn.Parameter):
+        module.register_parameter(name, value)
+    else:
+        module.register_buffer(name, value)
 
     def resize(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
         saved = state.get(prefix + name)
         if saved is not None:
-            setattr(module, name, torch.empty_like(saved, device=getattr(module, name).device))
+            # in place: an optimiser knows a parameter by the object
+            getattr(module, name).data = torch.empty_like(saved, device=getattr(module, name).device)
 
     module.register_load_state_dict_pre_hook(resize)

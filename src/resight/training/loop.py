@@ -25,7 +25,7 @@ from resight.training.ema import WeightAverage
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder, table_fingerprint
 from resight.training.sampling import batches, num_batches
-from resight.training.schedules import build_optimizer, learning_rate_factor
+from resight.training.schedules import build_optimizer, learning_rate_factor, renew_parameters
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -120,6 +120,7 @@ def fit(
                     pixels.images,
                     batch=config.embed_batch,
                     flip=config.embed_flip,
+                    parts=learner.method.uses_parts,
                     autocast=accelerator.autocast,
                     progress=partial(reporter.progress, "embedding"),
                 )
@@ -145,7 +146,8 @@ def fit(
             every = config.evaluate_every or config.epochs
             if evaluate is not None and (epoch + 1 == config.epochs or (epoch + 1) % every == 0):
                 record |= _scores(evaluate, learner.best)
-        run.save_labels(epoch + 1, labels)
+        for name, values in {"labels": labels.astype(np.int32), **found.kept}.items():
+            run.save_values(name, epoch + 1, values)
         run.append(run.metrics_file, record)
         run.append(run.timings_file, {"epoch": epoch + 1, **clock.seconds})
         run.save_weights(learner.best)
@@ -207,6 +209,11 @@ class _Learner:
         """The encoder whose features are clustered."""
         return self.best if self.config.ema.labels else self.encoder
 
+    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
+        """Lets the method prepare its epoch, and the optimiser take over what parameters it made anew."""
+        self.method.start_epoch(features, labels, camera)
+        renew_parameters(self.optimizer, self.config.optimizer, self.trained)
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds; random numbers are drawn anew from seed and epoch."""
         return {
@@ -262,7 +269,7 @@ def _train_epoch(
     config, device, table = learner.config, learner.accelerator.device, pixels.table
     all_labels = torch.from_numpy(labels).to(device)
     all_cameras = None if table.camera is None else torch.from_numpy(table.camera).to(device)
-    learner.method.start_epoch(torch.from_numpy(features).to(device), all_labels, all_cameras)
+    learner.start_epoch(torch.from_numpy(features).to(device), all_labels, all_cameras)
     generator = torch.Generator().manual_seed(epoch_seed(config.seed, epoch, stream=1))
     rng = np.random.default_rng(epoch_seed(config.seed, epoch, stream=2))
     steps = num_batches(labels, config.sampling)

@@ -37,6 +37,8 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
         parts.append(f"{record['merged']} merged up to a distance of {record['merge_distance']:.3f}")
     if "largest_cluster" in record:
         parts.append(f"largest cluster {record['largest_cluster']}")
+    if agreement := [f"{value:.2f}" for name, value in record.items() if name.startswith("agreement_")]:
+        parts.append(f"agreement {' '.join(agreement)}")
     if "neighbour_recall" in record:
         parts.append(f"{100 * record['neighbour_recall']:.1f} % of the true neighbours found")
     if "ari" in record:

@@ -48,6 +48,7 @@ class RunFolder:
     ``metrics.jsonl``       one line an epoch; the same for the same seed, whatever the machine's speed
     ``timings.jsonl``       seconds of each epoch's stages
     ``labels/0001.npz``     pseudo-labels of each epoch
+    ``agreement/0001.npz``  PPLR: cross agreement of each crop's parts in each epoch, ``(N, P)``
     ``model.safetensors``   weights of the encoder to use (the average, if one is kept)
     ``weights/0010.safet…`` copies of them of earlier epochs, where ``keep_every`` asks for some
     ``checkpoint.pt``       full training state after the last whole epoch
@@ -118,14 +119,15 @@ class RunFolder:
             "identity_use_in_training": data.get("identity_use", False),
         }
 
-    def save_labels(self, epoch: int, labels: np.ndarray) -> None:
-        """Keeps an epoch's pseudo-labels."""
-        folder = self.path / "labels"
+    def save_values(self, name: str, epoch: int, values: np.ndarray) -> None:
+        """Keeps an epoch's values of each crop, such as ``labels``, in a folder of that name and under it."""
+        folder = self.path / name
         folder.mkdir(exist_ok=True)
 
         def write(file: Path) -> None:
             with file.open("wb") as stream:
-                np.savez_compressed(stream, labels=labels.astype(np.int32))
+                arrays: dict[str, Any] = {name: values}
+                np.savez_compressed(stream, **arrays)
 
         write_aside(folder / f"{epoch:04d}.npz", write)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
@@ -68,13 +68,34 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
 
     Each group of parameters has a ``factor`` that its learning rate is to be multiplied with.
     """
+    described = _groups(config, module)
+    if config.name == "sgd":
+        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum)
+    return torch.optim.Adam(described, lr=config.lr)
+
+
+def renew_parameters(optimizer: torch.optim.Optimizer, config: OptimizerConfig, module: nn.Module) -> None:
+    """Hands an optimiser the module's parameters anew, after some of them were replaced by others.
+
+    New ones start without a past; what was kept for those that are gone is dropped.
+
+    Args:
+        optimizer: The module's, from :func:`build_optimizer`.
+        config: What it was built from.
+        module: With as many parameters as before, of any sizes.
+    """
+    for group, described in zip(optimizer.param_groups, _groups(config, module), strict=True):
+        group["params"] = described["params"]
+    present = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    for parameter in set(optimizer.state) - present:
+        del optimizer.state[parameter]
+
+
+def _groups(config: OptimizerConfig, module: nn.Module) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             decay = config.weight_decay if parameter.ndim > 1 or config.decay_norms else 0.0
             factor = config.backbone_factor if ".backbone." in f".{name}" else 1.0
             groups.setdefault((decay, factor), []).append(parameter)
-    described = [{"params": found, "weight_decay": key[0], "factor": key[1]} for key, found in groups.items()]
-    if config.name == "sgd":
-        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
-    return torch.optim.Adam(described, lr=config.lr)
+    return [{"params": found, "weight_decay": key[0], "factor": key[1]} for key, found in groups.items()]

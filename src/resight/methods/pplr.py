@@ -1,0 +1,173 @@
+"""Part-based pseudo label refinement, PPLR (Cho et al., CVPR 2022, https://arxiv.org/abs/2203.14675).
+
+The whole crop gives the pseudo-labels. Its horizontal parts are features of their own, with a classifier each, and two
+ways of refining the labels trust a part as far as it agrees with the whole about who a crop's neighbours are.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from resight.clustering import PseudoLabels, cluster_crops, cross_agreement, find_neighbours
+from resight.clustering.config import ClusteringConfig
+from resight.crops import CropTable
+from resight.encoders import Encoder, Features
+from resight.errors import ResightError
+from resight.losses import agreement_aware_smoothing, batch_hard_triplet, camera_contrast, part_guided_refinement
+from resight.methods.base import Batch, Method, MethodOptions
+from resight.proxies import CameraProxies, cluster_means
+from resight.proxies.state import register_state
+
+
+class PplrOptions(MethodOptions):
+    """Constants of the losses, of the refinement, and of the inter-camera term that may be added."""
+
+    name: Literal["pplr"] = "pplr"
+    refine: Literal["none", "pglr", "aals", "both"] = Field(
+        "both", description="part-guided refinement of the crop's labels, agreement-aware smoothing of the parts'"
+    )
+    beta: float = Field(0.5, ge=0, le=1, description="β: share of the pseudo-label in a label refined by the parts")
+    agreement_k: int = Field(20, ge=1, description="neighbours compared for the agreement, the crop itself not counted")
+    warmup_epochs: int = Field(5, ge=0, description="first epochs, with plain label smoothing in place of aals")
+    warmup_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of that smoothing")
+    global_weight: float = Field(1.0, ge=0, description="weight of the crop's cross-entropy; 0 leaves it out")
+    part_weight: float = Field(1.0, ge=0, description="weight of the parts' mean cross-entropy; 0 leaves it out")
+    triplet_weight: float = Field(1.0, ge=0, description="weight of the batch-hard triplet loss; 0 leaves it out")
+    margin: float | None = Field(None, gt=0, description="of the triplets; null is the soft margin")
+    classifier_rows: int | None = Field(
+        None,
+        ge=1,
+        description="rows of the classifiers, of which the first are used, and which keep their optimiser state, as in "
+        "the public code (3000); null: as many as clusters, made anew each epoch",
+    )
+    camera_weight: float = Field(0.0, ge=0, description="weight of the inter-camera contrastive loss, crop and parts")
+    camera_temperature: float = Field(0.07, gt=0, description="τ of that loss")
+    camera_negatives: int = Field(50, ge=1, description="nearest proxies of other clusters in that loss")
+
+
+class Pplr(Method):
+    """Cluster the crops, ask their parts how far they agree, refine the labels, classify, repeat.
+
+    The crop and its parts are 1 + P spaces of one size: everything here that has a first axis of 1 + P has the crop's
+    first.
+    """
+
+    name = "pplr"
+    summary = "pseudo-labels refined by how far parts of a crop agree with the whole (Cho et al. 2022)"
+    Options = PplrOptions
+    uses_parts = True
+    options: PplrOptions
+    classifiers: nn.Parameter
+    agreement: Tensor
+
+    def __init__(self, options: PplrOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
+        super().__init__(options, clustering, encoder)
+        if encoder.config.parts == 0:
+            raise ResightError("PPLR compares a crop with its parts, and encoder.parts is 0: set encoder.parts=3, say.")
+        if not (options.global_weight or options.part_weight or options.triplet_weight):
+            raise ResightError(
+                "All losses are left out: set method.global_weight, method.part_weight or method.triplet_weight above "
+                "0."
+            )
+        spaces = 1 + encoder.config.parts
+        rows = torch.zeros(spaces, options.classifier_rows or 0, encoder.dim)
+        register_state(self, "classifiers", nn.Parameter(rows))
+        self.clusters = 0
+        # Both are found anew each epoch, so no part of a checkpoint.
+        self.camera_proxies = [CameraProxies() for _ in range(spaces)]
+        self.register_buffer("agreement", torch.empty(0, encoder.config.parts), persistent=False)
+
+    @property
+    def camera_use(self) -> tuple[str, ...]:
+        return super().camera_use + (("method.camera_weight",) if self.options.camera_weight else ())
+
+    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
+        """Labels by the crops' own features, and the agreement of their parts where something is refined by it."""
+        settings, k = self.clustering.model_dump(), self.options.agreement_k + 1
+        search = {name: settings[name] for name in ("centre_cameras", "search", "recall")}
+        search |= {"camera": table.camera, "device": self.device}
+        refines = self.options.refine != "none"
+        whole = find_neighbours(features[:, 0], max(self.clustering.k1, k if refines else 0), **search)
+        found = cluster_crops(whole, **settings)
+        if not refines:
+            return found
+        parts = [find_neighbours(features[:, n], k, **search).indices for n in range(1, features.shape[1])]
+        agreement = cross_agreement(whole.indices, parts, self.options.agreement_k)
+        self.agreement = torch.from_numpy(agreement).to(self.device)
+        means = {f"agreement_{n}": float(mean) for n, mean in enumerate(agreement.mean(axis=0, dtype=np.float64), 1)}
+        return PseudoLabels(found.labels, {**found.facts, **means}, {"agreement": agreement})
+
+    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
+        """Each row of a classifier becomes the normalised mean feature of its cluster, in its own space."""
+        rows, self.clusters = self.options.classifier_rows, int(labels.max()) + 1
+        centroids = F.normalize(
+            torch.stack([cluster_means(space.float(), labels, self.clusters) for space in features.unbind(1)]), dim=2
+        )
+        if rows is None:
+            self.classifiers = nn.Parameter(centroids)
+        elif self.clusters > rows:
+            raise ResightError(
+                f"There are {self.clusters} clusters, but classifiers of method.classifier_rows={rows} rows: raise it, "
+                "or leave it null for as many rows as clusters."
+            )
+        else:
+            self.classifiers.data[:, : self.clusters] = centroids
+        if self.options.camera_weight and camera is not None:
+            for proxies, space in zip(self.camera_proxies, features.unbind(1), strict=True):
+                proxies.reset(space, labels, camera)
+
+    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
+        options, terms = self.options, {}
+        assert features.parts is not None
+        assert features.part_necks is not None
+        necks = torch.cat([features.neck[:, None], features.part_necks], dim=1)
+        logits = torch.einsum("bsd,scd->bsc", necks, self.classifiers[:, : self.clusters])
+        whole, parts = logits[:, 0], logits[:, 1:]
+        if options.global_weight:
+            if options.refine in ("pglr", "both"):
+                agreement = self.agreement[batch.rows]
+                term = part_guided_refinement(whole, parts, batch.labels, agreement, options.beta)
+            else:
+                term = F.cross_entropy(whole, batch.labels, reduction="none").mean()
+            terms["global"] = options.global_weight * term
+        if options.part_weight:
+            smooths = options.refine in ("aals", "both")
+            if smooths and batch.epoch >= options.warmup_epochs:
+                term = agreement_aware_smoothing(parts, batch.labels, self.agreement[batch.rows])
+            else:
+                every = batch.labels.repeat_interleave(parts.shape[1])
+                # summed in the order of the refined losses, so that these equal it where they refine nothing
+                term = F.cross_entropy(
+                    parts.flatten(0, 1),
+                    every,
+                    label_smoothing=options.warmup_smoothing if smooths else 0.0,
+                    reduction="none",
+                ).mean()
+            terms["parts"] = options.part_weight * term
+        if options.triplet_weight:
+            terms["triplet"] = options.triplet_weight * batch_hard_triplet(features.neck, batch.labels, options.margin)
+        if options.camera_weight and batch.camera is not None:
+            first, *others = (
+                camera_contrast(
+                    space,
+                    batch.labels,
+                    batch.camera,
+                    proxies.proxies,
+                    proxies.cluster,
+                    proxies.camera,
+                    temperature=options.camera_temperature,
+                    negatives=options.camera_negatives,
+                )
+                for space, proxies in zip(
+                    [features.embedding, *features.parts.unbind(1)], self.camera_proxies, strict=True
+                )
+            )
+            # the parts' mean beside the crop's, as in the public code
+            terms["camera"] = options.camera_weight * (first + torch.stack(others).mean())
+        return terms
