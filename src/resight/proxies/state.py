@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 
@@ -18,7 +17,7 @@ def register_state(module: nn.Module, name: str, value: Tensor) -> None:
     def resize(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
         saved = state.get(prefix + name)
         if saved is not None:
-            # in place: an optimiser knows a parameter by the object
-            getattr(module, name).data = torch.empty_like(saved, device=getattr(module, name).device)
+            own = getattr(module, name)
+            own.data = own.new_empty(saved.shape)  # in place: an optimiser knows a parameter by the object
 
     module.register_load_state_dict_pre_hook(resize)

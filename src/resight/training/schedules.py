@@ -70,7 +70,7 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
     """
     described = _groups(config, module)
     if config.name == "sgd":
-        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum)
+        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
     return torch.optim.Adam(described, lr=config.lr)
 
 
