@@ -186,9 +186,7 @@ class _Forest:
         cost: ``(E,)`` float64 cost of the edges.
     """
 
-    def __init__(
-        self, labels: np.ndarray, camera: np.ndarray, most: int, size_penalty: float, squared: bool
-    ) -> None:
+    def __init__(self, labels: np.ndarray, camera: np.ndarray, most: int, size_penalty: float, squared: bool) -> None:
         self.clusters = labels
         self.camera = camera
         self.sizes = np.bincount(labels)
