@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--recipe", help="instead of the table's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", help="only the rows of these names")
+    parser.add_argument("--report", action="store_true", help="print the table of the finished runs and train nothing")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, sharing the processor's cores")
     options = parser.parse_args()
     table = yaml.safe_load(options.table.read_text(encoding="utf-8"))
@@ -122,8 +123,9 @@ def main() -> None:
     if options.rows:
         table["rows"] = [row for row in table["rows"] if row["name"] in options.rows]
     options.out.mkdir(parents=True, exist_ok=True)
+    runs = [] if options.report else [(row, seed) for seed in options.seeds for row in table["rows"]]
     with ThreadPoolExecutor(options.jobs) as pool:
-        for job in [pool.submit(train, options, table, row, seed) for seed in options.seeds for row in table["rows"]]:
+        for job in [pool.submit(train, options, table, row, seed) for row, seed in runs]:
             job.result()
     print(report(options, table))
 
