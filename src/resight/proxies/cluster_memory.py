@@ -32,6 +32,11 @@ def rank_within_cluster(labels: Tensor) -> Tensor:
     return torch.empty_like(position).scatter_(0, order, position - first)
 
 
+def _least(values: Tensor, groups: Tensor, count: int, empty: float) -> Tensor:
+    """``(count,)`` least value of each group, ``empty`` for one without any."""
+    return values.new_full((count,), empty).scatter_reduce(0, groups, values, "amin")
+
+
 class ClusterMemory(nn.Module):
     """Memory M ∈ R^{C×D} of L2-normalised cluster proxies (Dai et al. 2021).
 
@@ -80,16 +85,20 @@ class ClusterMemory(nn.Module):
                 now = rank == turn
                 self._move(labels[now], features[now])
             return
-        clusters, index = labels.unique(return_inverse=True)
-        if self.rule == "mean":
-            self._move(clusters, cluster_means(features, index, len(clusters)))
-            return
-        similarity = (features * self.centroids[labels]).sum(1)
-        least = similarity.new_full((len(clusters),), torch.inf).scatter_reduce(0, index, similarity, "amin")
+        # A cluster goes by the position of its first crop, and all its crops write the same: so no shape depends on the
+        # labels, and a GPU need not be waited for.
         position = torch.arange(len(labels), device=labels.device)
-        candidates = torch.where(similarity == least[index], position, len(labels))
-        first = candidates.new_full((len(clusters),), len(labels)).scatter_reduce(0, index, candidates, "amin")
-        self._move(clusters, features[first])
+        leader = _least(position, labels, len(self), len(labels))[labels]
+        if self.rule == "mean":
+            sums = torch.zeros_like(features).index_add_(0, leader, features)
+            counts = torch.zeros_like(labels).index_add_(0, leader, torch.ones_like(labels))
+            targets = (sums / counts.clamp(min=1).unsqueeze(1))[leader]
+        else:
+            similarity = (features * self.centroids[labels]).sum(1)
+            least = _least(similarity, leader, len(labels), torch.inf)
+            candidates = torch.where(similarity == least[leader], position, len(labels))
+            targets = features[_least(candidates, leader, len(labels), len(labels))[leader]]
+        self._move(labels, targets)
 
     def _move(self, clusters: Tensor, targets: Tensor) -> None:
         moved = self.momentum * self.centroids[clusters] + (1 - self.momentum) * targets
