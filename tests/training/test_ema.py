@@ -85,3 +85,33 @@ def test_update_leaves_the_module_alone() -> None:
     before = {name: value.clone() for name, value in module.state_dict().items()}
     average.update(module)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_without_holding_down_the_first_step_has_the_full_decay() -> None:
+    module = net()
+    start = {name: value.clone() for name, value in module.state_dict().items()}
+    average = WeightAverage(module, 0.999, hold_down=False)
+    for step in range(2):
+        train(module, step)
+        average.update(module)
+        for name, value in module.state_dict().items():
+            start[name] = 0.999 * start[name] + 0.001 * value if value.is_floating_point() else value.clone()
+    for name, value in average.module.state_dict().items():
+        torch.testing.assert_close(value, start[name])
+
+
+def test_restarted_it_is_a_copy_that_goes_its_own_way() -> None:
+    module = net()
+    average = WeightAverage(module, 0.9, hold_down=False)
+    for step in range(3):
+        train(module, step)
+        average.update(module)
+    average.restart(module)
+    copied = {name: value.clone() for name, value in module.state_dict().items()}
+    assert all(torch.equal(value, copied[name]) for name, value in average.module.state_dict().items())
+    train(module, 4)
+    assert all(torch.equal(value, copied[name]) for name, value in average.module.state_dict().items())
+    assert not any(p.requires_grad for p in average.module.parameters())
+    average.update(module)
+    expected = 0.9 * copied["1.running_mean"] + 0.1 * module.state_dict()["1.running_mean"]
+    torch.testing.assert_close(average.module.state_dict()["1.running_mean"], expected)

@@ -35,12 +35,14 @@ class Batch:
         labels: ``(B,)`` pseudo-labels.
         camera: ``(B,)`` cameras, if the table has them.
         epoch: From 0.
+        averaged: What the averaged encoder says of it, in :meth:`Method.after_step` of a method that asks for it.
     """
 
     rows: Tensor
     labels: Tensor
     camera: Tensor | None
     epoch: int
+    averaged: Features | None = None
 
 
 class Method(nn.Module, ABC):
@@ -86,6 +88,13 @@ class Method(nn.Module, ABC):
     def needs_features(self, epoch: int) -> bool:
         """Whether an epoch's labels or proxies come from features; else no crop is embedded for them."""
         return True
+
+    def uses_average(self, epoch: int) -> bool:
+        """Whether an epoch's batches are shown to the averaged encoder as well, after each step of it.
+
+        The features that the epoch begins with are then those of the averaged encoder, too.
+        """
+        return False
 
     def check(self, table: CropTable) -> None:
         """Says in a sentence if the table lacks what this method needs."""

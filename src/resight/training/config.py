@@ -31,7 +31,11 @@ class EMAConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     decay: float | None = Field(None, ge=0, lt=1, description="α; null keeps no average")
+    restart: bool = Field(
+        False, description="begin each epoch's average as a copy of the encoder, with α from the first step on"
+    )
     labels: bool = Field(True, description="whether the averaged encoder gives the features that are clustered")
+    keep: bool = Field(True, description="whether the averaged encoder is kept and scored; else the trained one")
 
 
 class TrainConfig(BaseModel):

@@ -112,6 +112,7 @@ def fit(
     for epoch in range(first_epoch, config.epochs):
         clock = _Clock()
         torch.manual_seed(epoch_seed(config.seed, epoch))
+        learner.begin_epoch()
         with clock("embed"):
             features = np.empty((0, learner.encoder.dim), np.float32)
             if learner.method.needs_features(epoch):
@@ -184,6 +185,29 @@ def _accelerator(config: TrainConfig, run: RunFolder) -> Accelerator:
     return accelerator
 
 
+def _check_average(config: TrainConfig, method: Method) -> None:
+    """Says in a sentence if the settings of the average contradict each other or what the method asks of it."""
+    ema, uses = config.ema, any(method.uses_average(epoch) for epoch in range(config.epochs))
+    if uses and ema.decay is None:
+        raise ResightError(
+            f"{method.name}, so configured, shows batches to an averaged encoder, and ema.decay is null: set "
+            "ema.decay=0.999, say."
+        )
+    if uses and not (ema.restart or ema.labels):
+        raise ResightError(
+            f"{method.name}, so configured, begins an epoch with features of the averaged encoder, and ema.labels is "
+            "false: set ema.restart=true, for an average that begins each epoch as a copy of the encoder, or "
+            "ema.labels=true."
+        )
+    if ema.decay is None and ema.restart:
+        raise ResightError("ema.restart=true restarts an average, and ema.decay is null: set ema.decay=0.999, say.")
+    if ema.decay is not None and not (uses or ema.keep or (ema.labels and not ema.restart)):
+        raise ResightError(
+            f"ema.decay={ema.decay} keeps an average that is neither clustered, nor kept, nor asked for by "
+            f"{method.name}: leave ema.decay null, or set ema.keep=true."
+        )
+
+
 class _Learner:
     """Everything that training changes, with what changes it."""
 
@@ -196,18 +220,24 @@ class _Learner:
         self.method.prepare(crops if self.method.uses_identities else crops.without_labels())
         self.trained = nn.ModuleDict({"encoder": self.encoder, "method": self.method}).to(accelerator.device)
         self.optimizer = build_optimizer(config.optimizer, self.trained)
-        decay = config.ema.decay
-        self.average = None if decay is None else WeightAverage(self.encoder, decay)
+        ema = config.ema
+        self.average = None if ema.decay is None else WeightAverage(self.encoder, ema.decay, hold_down=not ema.restart)
+        _check_average(config, self.method)
 
     @property
     def best(self) -> Encoder:
-        """The encoder to keep and to score: the average, if there is one."""
-        return self.encoder if self.average is None else self.average.module
+        """The encoder to keep and to score: the average, if there is one that is not only for the method."""
+        return self.encoder if self.average is None or not self.config.ema.keep else self.average.module
 
     @property
     def labeller(self) -> Encoder:
         """The encoder whose features are clustered."""
-        return self.best if self.config.ema.labels else self.encoder
+        return self.encoder if self.average is None or not self.config.ema.labels else self.average.module
+
+    def begin_epoch(self) -> None:
+        """What comes before all crops are embedded."""
+        if self.average is not None and self.config.ema.restart:
+            self.average.restart(self.encoder)
 
     def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
         """Lets the method prepare its epoch, and the optimiser take over what parameters it made anew."""
@@ -251,9 +281,12 @@ class _Learner:
         if not np.isfinite(values).all():
             raise NonFiniteLoss(", ".join(f"{name} {value:g}" for name, value in told.items()))
         self.optimizer.step()
-        self.method.after_step(batch, features)
         if self.average is not None:
             self.average.update(self.encoder)
+            if self.method.uses_average(batch.epoch):
+                with torch.no_grad(), self.accelerator.autocast():
+                    batch.averaged = self.average.module(images)
+        self.method.after_step(batch, features)
         return told
 
 
