@@ -1,7 +1,8 @@
 """A table of runs that differ in a few settings: each row trained with every seed, then means and spreads.
 
-A YAML file names the method, its recipe, settings common to all rows, and the rows. Finished runs are not repeated and
-broken ones are resumed, so the table can be stopped and gone on with, and a row or a seed more costs only its own runs.
+A YAML file names the method, its recipe, settings common to all rows, and the rows, any of which may name another
+method, for its recipe of the same name. Finished runs are not repeated and broken ones are resumed, so the table can be
+stopped and gone on with, and a row or a seed more costs only its own runs.
 
     python benchmarks/ablation.py benchmarks/ablations/idl_acl.yaml --data ward --train-identities 35 --out runs/ward
 """
@@ -37,8 +38,9 @@ def train(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any
         return
     settings = table.get("settings", {}) | row.get("settings", {}) | {"seed": seed}
     words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + options.settings
+    method = row.get("method", table["method"])
     command = [
-        sys.executable, "-m", "resight", "train", table["method"], "--data", str(options.data), "--recipe",
+        sys.executable, "-m", "resight", "train", method, "--data", str(options.data), "--recipe",
         table.get("recipe", "default"), "--train-identities", str(options.train_identities), "--out", str(folder),
         "--cache", str(options.out / "pixels"), "--resume", "--quiet", *words,
     ]  # fmt: skip
@@ -53,7 +55,7 @@ def backbone_parameters(table: dict[str, Any], row: dict[str, Any], extra: list[
     """Millions of parameters of a row's backbone."""
     settings = table.get("settings", {}) | row.get("settings", {}) | {"encoder.weights": "none"}
     words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + extra
-    config = build_config(table["method"], table.get("recipe"), words)
+    config = build_config(row.get("method", table["method"]), table.get("recipe"), words)
     return sum(p.numel() for p in Encoder(config.encoder).backbone.parameters()) / 1e6
 
 

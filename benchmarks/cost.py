@@ -1,4 +1,4 @@
-"""What a method costs beside itself with other settings: parameters, an epoch's labels by stage, a training step.
+"""What a method costs beside itself with other settings, or beside another: parameters, labels by stage, a step.
 
 Both sides run in one process, turn by turn, on the same seeded features and images, and through the training loop's own
 step. Features stand in for those of a trained encoder, so that there is something to cluster (hard_features.py).
@@ -6,6 +6,7 @@ step. Features stand in for those of a trained encoder, so that there is somethi
     python benchmarks/cost.py pplr --against method.refine=none
     python benchmarks/cost.py pplr --recipe market1501 --against method.refine=none --embedded 64 --steps 3
     python benchmarks/cost.py cluster_contrast --against method.update=hard
+    python benchmarks/cost.py dcmip --against-method cluster_contrast
 """
 
 from __future__ import annotations
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", default=[], help="key=value of both sides")
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--against", nargs="+", default=[], metavar="key=value", help="settings of the other side")
+    parser.add_argument("--against-method", metavar="METHOD", help="of the other side, by its recipe of the same name")
     parser.add_argument("--crops", type=int, default=12_936, help="as Market-1501's training set")
     parser.add_argument("--people", type=int, default=751)
     parser.add_argument("--cameras", type=int, default=6)
@@ -188,8 +190,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    chosen = [options.settings, *([[*options.settings, *options.against]] if options.against else [])]
-    configs = [build_config(options.method, options.recipe, ["encoder.weights=none", *words]) for words in chosen]
+    chosen = [(options.method, options.settings)]
+    if options.against or options.against_method:
+        chosen.append((options.against_method or options.method, [*options.settings, *options.against]))
+    configs = [build_config(name, options.recipe, ["encoder.weights=none", *words]) for name, words in chosen]
     identity, camera = hard_world(options.crops, options.people, options.cameras, options.seed)
     table = CropTable(
         root=Path("."), paths=[f"{n}.jpg" for n in range(options.crops)], identity=identity, camera=camera
@@ -198,9 +202,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(options.seed)
         sides = [Side(config, table, Path(folder)) for config in configs]
+        other = [*([options.against_method] if options.against_method else []), *options.against]
         print(
             f"{options.method}, recipe {options.recipe} {' '.join(options.settings)}"
-            f"{' against ' + ' '.join(options.against) if options.against else ''}: {options.crops} crops, "
+            f"{' against ' + ' '.join(other) if other else ''}: {options.crops} crops, "
             f"{sides[0].learner.accelerator.device}, {configs[0].precision}, {torch.get_num_threads()} and "
             f"{numba.get_num_threads()} threads"
         )

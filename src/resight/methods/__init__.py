@@ -2,11 +2,14 @@
 
 from resight.methods.base import Batch, Method, MethodOptions
 from resight.methods.cluster_contrast import ClusterContrast
+from resight.methods.dcmip import Dcmip
 from resight.methods.idl_acl import IdlAcl
 from resight.methods.pplr import Pplr
 from resight.methods.supervised import Supervised
 
 #: Every method, by the name that ``resight train`` takes.
-METHODS: dict[str, type[Method]] = {method.name: method for method in (ClusterContrast, IdlAcl, Pplr, Supervised)}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (ClusterContrast, Dcmip, IdlAcl, Pplr, Supervised)
+}
 
-__all__ = ["METHODS", "Batch", "ClusterContrast", "IdlAcl", "Method", "MethodOptions", "Pplr", "Supervised"]
+__all__ = ["METHODS", "Batch", "ClusterContrast", "Dcmip", "IdlAcl", "Method", "MethodOptions", "Pplr", "Supervised"]
