@@ -176,7 +176,9 @@ def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method")
-    parser.add_argument("settings", nargs="*", default=[], help="key=value of both sides")
+    parser.add_argument(
+        "settings", nargs="*", default=[], help="key=value of both sides; of this one alone with --against-method"
+    )
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--against", nargs="+", default=[], metavar="key=value", help="settings of the other side")
     parser.add_argument("--against-method", metavar="METHOD", help="of the other side, by its recipe of the same name")
@@ -192,7 +194,8 @@ def main() -> None:
 
     chosen = [(options.method, options.settings)]
     if options.against or options.against_method:
-        chosen.append((options.against_method or options.method, [*options.settings, *options.against]))
+        common = [] if options.against_method else options.settings  # another method may not know them
+        chosen.append((options.against_method or options.method, [*common, *options.against]))
     configs = [build_config(name, options.recipe, ["encoder.weights=none", *words]) for name, words in chosen]
     identity, camera = hard_world(options.crops, options.people, options.cameras, options.seed)
     table = CropTable(
