@@ -346,11 +346,10 @@ def test_attention_maps_are_those_of_the_forward_pass(training: bool) -> None:
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     images = torch.randn(2, 3, 64, 32)
     maps = encoder.maps(images)
-    found = encoder.attention_maps(images)
     blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
     assert list(maps) == ["activation", *blocks]
+    found = [maps[name] for name in blocks]
     assert [tuple(values.shape) for values in found] == 2 * [(2, 16, 8)] + 2 * [(2, 8, 4)] + 4 * [(2, 4, 2)]
-    assert all(torch.equal(values, maps[name]) for name, values in zip(blocks, found, strict=True))
     assert all(values.min() > 0 and values.max() < 1 for values in found)
     assert encoder.training is training
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
@@ -370,7 +369,6 @@ def test_an_encoder_without_attention_has_its_activation(backbone: str) -> None:
     torch.manual_seed(0)
     encoder = Encoder(EncoderConfig(backbone=backbone, weights="none", width_multiplier=0.25, height=32, width=16))  # type: ignore[arg-type]
     images = torch.randint(0, 256, (5, 3, 32, 16), dtype=torch.uint8)
-    assert encoder.attention_maps(encoder.preprocess(images)) == []
     found = map_images(encoder, images.numpy(), batch=2)
     assert list(found) == ["activation"]
     assert found["activation"].shape == (5, 2, 1)

@@ -233,7 +233,3 @@ class Encoder(nn.Module):
             self.train(was_training)
             for handle in hooks:
                 handle.remove()
-
-    def attention_maps(self, images: Tensor) -> list[Tensor]:
-        """The spatial attention A_s of every block, as :meth:`maps` has it: none where there is no attention."""
-        return [values for name, values in self.maps(images).items() if name != "activation"]
