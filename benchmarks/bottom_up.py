@@ -12,13 +12,12 @@ at a late one (about 14 % of the crops left as clusters), and their answers are 
 from __future__ import annotations
 
 import argparse
-import statistics
 
 import numba
 import numpy as np
 import torch
 from hard_features import hard_features, hard_world
-from measure import Measurement, measured
+from measure import Measurement, measured, show, spread
 
 from resight.clustering import merge_clusters
 from resight.clustering.products import quickest_product
@@ -55,18 +54,6 @@ def differing(labels: np.ndarray, others: np.ndarray) -> int:
     _, both, both_size = np.unique(np.stack([own, other]), axis=1, return_inverse=True, return_counts=True)
     shared = both_size[both.reshape(-1)]
     return int(((shared != size[own]) | (shared != other_size[other])).sum())
-
-
-def spread(values: list[float]) -> str:
-    """Median, with the smallest and largest of several."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def show(name: str, runs: list[Measurement]) -> None:
-    """One line of the table."""
-    print(f"{name:9}{spread([run.seconds for run in runs]):>28} s{max(run.peak_mb for run in runs):12.0f} MB")
 
 
 def compare(features: np.ndarray, labels: np.ndarray, merges: int, options: argparse.Namespace) -> None:

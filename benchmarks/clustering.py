@@ -14,7 +14,6 @@ on the dense distances. Both run in one process on the same seeded features, and
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ import numba
 import numpy as np
 import torch
 from hard_features import hard_features, hard_world, precision_at_5
-from measure import Measurement, measured
+from measure import Measurement, measured, show, spread
 from sklearn import metrics
 from sklearn.cluster import DBSCAN
 
@@ -162,18 +161,6 @@ def agreement_of(labels: np.ndarray, others: np.ndarray) -> float:
         values[outliers] = values.max() + 1 + np.arange(len(outliers))
         alone.append(values)
     return float(metrics.adjusted_rand_score(*alone))
-
-
-def spread(values: list[float]) -> str:
-    """Median, with the smallest and largest of several."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def show(name: str, runs: list[Measurement]) -> None:
-    """One line of the table."""
-    print(f"{name:9}{spread([run.seconds for run in runs]):>28} s{max(run.peak_mb for run in runs):12.0f} MB")
 
 
 def compare(features: np.ndarray, identity: np.ndarray, options: argparse.Namespace) -> None:

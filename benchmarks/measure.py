@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import resource
+import statistics
 import sys
 import threading
 import time
@@ -68,6 +69,18 @@ def measured(interval: float = 0.005) -> Iterator[Measurement]:
         if _highest() > highest_before:
             peak = max(peak, _highest())
         result.peak_mb = (peak - begin) / 1e6
+
+
+def spread(values: list[float]) -> str:
+    """Median, with the smallest and largest of several."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def show(name: str, runs: list[Measurement]) -> None:
+    """One line of a table: seconds, and the largest peak of memory."""
+    print(f"{name:9}{spread([run.seconds for run in runs]):>28} s{max(run.peak_mb for run in runs):12.0f} MB")
 
 
 def _highest() -> int:
