@@ -106,6 +106,20 @@ def report(options: argparse.Namespace, table: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def by_epoch(options: argparse.Namespace, table: dict[str, Any]) -> str:
+    """The chosen metrics of each row epoch by epoch, the mean over the finished runs, as Markdown."""
+    lines = ["| | metric | seeds | epochs |", "|---|---|---|---|"]
+    for row in table["rows"]:
+        runs = [run_folder(options.out, row["name"], seed) for seed in options.seeds]
+        epochs = [read_lines(run / "metrics.jsonl") for run in runs if (run / "evaluation.json").is_file()]
+        for name in options.by_epoch if epochs else []:
+            found = [[epoch[name] for epoch in run if name in epoch] for run in epochs]
+            means = [f"{statistics.mean(values):.3g}" for values in zip(*found, strict=False)]
+            if means:
+                lines.append(f"| {row['name']} | {name} | {len(epochs)} | {', '.join(means)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="YAML file of rows")
@@ -117,6 +131,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", help="only the rows of these names")
     parser.add_argument("--report", action="store_true", help="print the table of the finished runs and train nothing")
+    parser.add_argument("--by-epoch", nargs="+", metavar="METRIC", help="print these of metrics.jsonl for every epoch")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, sharing the processor's cores")
     options = parser.parse_args()
     table = yaml.safe_load(options.table.read_text(encoding="utf-8"))
@@ -129,7 +144,7 @@ def main() -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for job in [pool.submit(train, options, table, row, seed) for row, seed in runs]:
             job.result()
-    print(report(options, table))
+    print(by_epoch(options, table) if options.by_epoch else report(options, table))
 
 
 if __name__ == "__main__":
