@@ -112,8 +112,9 @@ def attention_sheet(images: np.ndarray, maps: dict[str, np.ndarray], table: Crop
     """Crops and what the model looks at in them, a row each, as in figure 5 of Nikhal & Riggan 2021.
 
     Shown are the crop, the strength of its last feature map, that map laid over the crop, and, where the encoder has
-    attention, the spatial attention of the last block of each stage. Maps go from dark blue over red to yellow; each
-    is stretched to these colours, and under a spatial attention stands the range that it was stretched from.
+    attention, the spatial attention of the last block of each stage, or that behind the backbone. Maps go from dark
+    blue over red to yellow; each is stretched to these colours, and under a spatial attention stands the range that it
+    was stretched from.
 
     Args:
         images: ``(N, 3, H, W)`` uint8 crops.

@@ -74,12 +74,12 @@ def test_old_files_without_step_counters_load(tmp_path: Path) -> None:
     assert torch.equal(net.conv1.weight, small_resnet(1).conv1.weight)
 
 
-def test_trained_encoder_starts_another(tmp_path: Path) -> None:
+def test_the_backbone_of_a_trained_encoder_starts_another(tmp_path: Path) -> None:
     settings = {"backbone": "resnet18", "width_multiplier": 0.125}
     torch.manual_seed(0)
     trained = Encoder(EncoderConfig(weights="none", embedding_dim=8, **settings))  # type: ignore[arg-type]
     file = save({name: value.contiguous() for name, value in state_of(trained).items()}, tmp_path / "e.safetensors")
-    encoder = Encoder(EncoderConfig(weights=str(file), **settings))  # type: ignore[arg-type]
+    encoder = Encoder(EncoderConfig(weights=str(file), start="backbone", **settings))  # type: ignore[arg-type]
     assert same_weights(encoder.backbone, trained.backbone)
 
 

@@ -1,7 +1,8 @@
-"""Attention over channels, then over positions (CBAM: Woo et al. 2018), inside the blocks of a ResNet.
+"""Attention over channels and positions: inside the blocks of a ResNet, or once behind any backbone.
 
-With grouped convolutions before it this is the grouped attention module (GAM) of Nikhal & Riggan 2021, whose equations
-are named here.
+Inside the blocks it is CBAM (Woo et al. 2018), channels first; with grouped convolutions before it this is the grouped
+attention module (GAM) of Nikhal & Riggan 2021, whose equations are named here. Behind a backbone it is the voxel
+attention of ADTC (Ji et al., ECCV 2020), which weighs every channel at every position.
 """
 
 from __future__ import annotations
@@ -76,6 +77,48 @@ class ChannelSpatialAttention(nn.Module):
         """``(B, C, H, W)`` of the same."""
         x = x * self.channel(x)
         return cast(Tensor, x * self.spatial(x))
+
+
+class VoxelAttention(nn.Module):
+    """A ⊗ F with A = S ⊗ Ch: a weight for every channel at every position of a feature map (Ji et al. 2020).
+
+    S, over positions, has no parameters: the softmax of F's mean over channels. Ch, over channels, is the mean over
+    positions through two linear layers, ReLU between them and a sigmoid behind. All of it in float32 at least.
+
+    Args:
+        channels: C of the feature maps.
+        hidden: d, units between the linear layers.
+        rescale: Whether S is multiplied by the number of positions, so that its mean is 1. The paper does not say; a
+            map that is pooled by its mean and normalised by a batch norm differs by the scale alone.
+    """
+
+    def __init__(self, channels: int, hidden: int = 800, rescale: bool = True) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, hidden)
+        self.excite = nn.Linear(hidden, channels)
+        self.rescale = rescale
+
+    @staticmethod
+    def spatial(x: Tensor) -> Tensor:
+        """S of feature maps ``(B, C, H, W)`` before any rescaling: ``(B, 1, H, W)``, which sums to 1."""
+        mean = _full(x).mean(1, keepdim=True)
+        return F.softmax(mean.flatten(1), dim=1).view_as(mean)
+
+    def channel(self, x: Tensor) -> Tensor:
+        """Ch of the same: ``(B, C, 1, 1)`` in (0, 1)."""
+        hidden = F.relu(self.squeeze(_full(x).mean((2, 3))))
+        return torch.sigmoid(self.excite(hidden))[:, :, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` of the same."""
+        x = _full(x)
+        positions = x.shape[2] * x.shape[3] if self.rescale else 1
+        return x * (self.spatial(x) * positions) * self.channel(x)
+
+
+def _full(x: Tensor) -> Tensor:
+    """In float32, where it is of less precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def activation_map(feature_map: Tensor) -> Tensor:

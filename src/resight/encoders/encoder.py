@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from resight.encoders.attention import SpatialAttention, activation_map
+from resight.encoders.attention import SpatialAttention, VoxelAttention, activation_map
 from resight.encoders.efficientnet import EfficientNetLite0
 from resight.encoders.pooling import POOLING, stripes
 from resight.encoders.resnet import ResNet, matching_width, stage_widths
-from resight.encoders.weights import load_backbone_weights
+from resight.encoders.weights import is_whole, load_backbone_weights, load_whole, read_state
 from resight.errors import ResightError
 
 Backbone = Literal[
@@ -37,13 +37,24 @@ class EncoderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: Backbone = "efficientnet_lite0"
-    weights: str = Field("imagenet", description="'none', 'imagenet', or a file of weights (safetensors or torch)")
+    weights: str = Field(
+        "imagenet", description="'none', 'imagenet', a file of weights (safetensors or torch), or a run folder"
+    )
+    start: Literal["encoder", "backbone"] = Field(
+        "encoder", description="what is taken of a run's weights: all, which must fit, or the backbone alone"
+    )
     height: int = Field(128, ge=16, description="image height in pixels")
     width: int = Field(64, ge=16, description="image width in pixels")
     last_stride: Literal[1, 2] = 1
     width_multiplier: float = Field(1.0, gt=0, le=4, description="factor on the channels of a backbone")
-    attention: Literal["none", "cbam"] = Field(
-        "none", description="cbam: channel and spatial attention in each block of a ResNet; GAM is cbam with groups=4"
+    attention: Literal["none", "cbam", "voxel"] = Field(
+        "none",
+        description="cbam: channel and spatial attention in each block of a ResNet (GAM is cbam with groups=4); voxel: "
+        "ADTC's, behind any backbone",
+    )
+    voxel_units: int = Field(800, ge=1, description="d: hidden units of voxel attention's channel part")
+    voxel_rescale: bool = Field(
+        True, description="multiply voxel attention's softmax over positions by their number, so that its mean is 1"
     )
     groups: Literal[1, 2, 4, 8, 16] = Field(
         1, description="filter groups of the convolutions in a ResNet's blocks; GAM is groups=4 with attention=cbam"
@@ -72,8 +83,8 @@ class EncoderConfig(BaseModel):
                 f"{', or set encoder.last_stride=1' if self.last_stride == 2 else ''}."
             )
         if self.backbone == "efficientnet_lite0":
-            for name, default in (("attention", "none"), ("groups", 1), ("match_groups", None)):
-                if (value := getattr(self, name)) != default:
+            for name, usable in (("attention", ("none", "voxel")), ("groups", (1,)), ("match_groups", (None,))):
+                if (value := getattr(self, name)) not in usable:
                     raise ResightError(
                         f"encoder.{name}={value} needs a ResNet, and encoder.backbone is efficientnet_lite0: choose "
                         f"a backbone such as resnet50, or leave {name} out."
@@ -96,7 +107,7 @@ class Features:
     Attributes:
         embedding: ``(B, D)`` L2-normalised (before dropout): what is clustered, searched and compared.
         neck: ``(B, D)`` before normalising.
-        map: ``(B, C, h, w)`` the last feature map.
+        map: ``(B, C, h, w)`` the last feature map, as it is pooled: behind voxel attention, where there is some.
         parts: ``(B, P, D)`` L2-normalised embeddings of the parts, from top to bottom, where the head has parts.
         part_necks: ``(B, P, D)`` those before normalising.
     """
@@ -128,7 +139,7 @@ def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
 
 
 class Encoder(nn.Module):
-    """Backbone → pooling → optional linear layer → BN neck → L2 norm.
+    """Backbone → optional voxel attention → pooling → optional linear layer → BN neck → L2 norm.
 
     With ``config.parts``, horizontal stripes of the feature map go the same way: pooling and linear layer are those of
     the whole, so that a stripe differs from it in what it sees and in nothing else, but for a BN neck of its own (Cho
@@ -137,6 +148,9 @@ class Encoder(nn.Module):
     Args:
         config: What to build.
         load_weights: Whether to fetch ``config.weights``; not when a trained state is about to be loaded.
+
+    Raises:
+        ResightError: no such weights, or they are another network's.
     """
 
     mean: Tensor
@@ -146,8 +160,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config)
-        if load_weights:
-            load_backbone_weights(self.backbone, config.backbone, config.weights)
+        self.attention = (
+            VoxelAttention(self.backbone.channels, config.voxel_units, config.voxel_rescale)
+            if config.attention == "voxel"
+            else nn.Identity()
+        )
         self.pooling = POOLING[config.pooling]()
         self.dim = config.embedding_dim or self.backbone.channels
         self.projection = (
@@ -157,8 +174,18 @@ class Encoder(nn.Module):
         self.part_necks = nn.ModuleList(self._make_neck() for _ in range(config.parts))
         for name, values in (("mean", self.backbone.mean), ("std", self.backbone.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        if load_weights:
+            self._load_weights()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train()
+
+    def _load_weights(self) -> None:
+        config = self.config
+        state = None if config.weights in ("none", "imagenet") else read_state(config.weights)
+        if state is not None and config.start == "encoder" and is_whole(state):
+            load_whole(self, state, config.weights)
+        else:
+            load_backbone_weights(self.backbone, config.backbone, config.weights, state)
 
     def _make_neck(self) -> nn.Module:
         if not self.config.neck:
@@ -185,6 +212,7 @@ class Encoder(nn.Module):
         """Features of normalised images ``(B, 3, H, W)``; the head runs in float32 even under autocast."""
         feature_map = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
+            feature_map = self.attention(feature_map)
             neck = self.neck(self.projection(self.pooling(feature_map)))
             features = Features(self._embedding(neck), neck, feature_map)
             if len(self.part_necks):
@@ -208,9 +236,10 @@ class Encoder(nn.Module):
             images: ``(B, 3, H, W)`` normalised, as for :meth:`forward`.
 
         Returns:
-            Float32 maps ``(B, h, w)`` in [0, 1]: ``activation``, that of the last feature map (see
+            Float32 maps ``(B, h, w)`` in [0, 1]: ``activation``, that of the map that is pooled (see
             :func:`~resight.encoders.attention.activation_map`), then the spatial attention A_s of each block that has
-            one, from first to last, under the block's name, such as ``layer4.2``.
+            one, from first to last, under the block's name, such as ``layer4.2``, then S of voxel attention as
+            ``voxel``, which sums to 1.
         """
         found: dict[str, Tensor] = {}
 
@@ -228,7 +257,11 @@ class Encoder(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            return {"activation": activation_map(self.backbone(images))} | found
+            feature_map = self.backbone(images)
+            if isinstance(self.attention, VoxelAttention):
+                found["voxel"] = self.attention.spatial(feature_map)[:, 0]
+            with torch.autocast(images.device.type, enabled=False):
+                return {"activation": activation_map(self.attention(feature_map))} | found
         finally:
             self.train(was_training)
             for handle in hooks:

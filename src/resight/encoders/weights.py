@@ -1,4 +1,4 @@
-"""Where a backbone's first weights come from."""
+"""Where first weights come from: those of a backbone, or of a whole encoder that was trained before."""
 
 from __future__ import annotations
 
@@ -22,20 +22,29 @@ _RESNET_URLS = {
 _CLASSIFIER = re.compile(r"^(_?fc|classifier)\.")
 #: Tensors of a block's attention, which published ResNets do not have.
 _ATTENTION = re.compile(r"\.attention\.")
+#: What a run folder calls the weights of its encoder.
+_OF_RUN = "model.safetensors"
+#: What an encoder of this package is made of.
+_MODULES = re.compile(r"^(backbone|attention|pooling|projection|neck|part_necks)\.")
 #: Prefixes, one or several, that trainers put before a backbone's own names.
 _PREFIXES = re.compile(r"^((module|encoder|backbone|base|model)\.)+")
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Reads a state dict from a ``.safetensors`` file or a torch file.
+    """Reads a state dict from a ``.safetensors`` file, a torch file, or a run folder.
 
     Raises:
         ResightError: the file is missing, damaged, or holds anything but named tensors. Torch files are read with
             ``weights_only=True``: a file that would run code is refused.
     """
     path = Path(path)
+    if (path / _OF_RUN).is_file():
+        path /= _OF_RUN
     if not path.is_file():
-        raise ResightError(f"There is no weight file {path}: weights are 'none', 'imagenet' or the path of a file.")
+        raise ResightError(
+            f"There is no weight file {path}: weights are 'none', 'imagenet' or the path of a file or of a run folder "
+            "with a finished epoch."
+        )
     state: Any
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
@@ -89,7 +98,39 @@ def _imagenet(backbone: str) -> tuple[dict[str, Tensor], str]:
     return state, url
 
 
-def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
+def is_whole(state: dict[str, Tensor]) -> bool:
+    """Whether a state is that of a whole encoder of this package: a backbone under that name, and what is behind it."""
+    backbone = sum(name.startswith("backbone.") for name in state)
+    return 0 < backbone < len(state) and all(_MODULES.match(name) for name in state)
+
+
+def load_whole(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Loads all of a trained encoder in place: attention, pooling, linear layer and neck with the backbone.
+
+    Args:
+        encoder: The encoder to fill.
+        state: That of another, for which :func:`is_whole` holds.
+        source: Where it came from, for the sentence.
+
+    Raises:
+        ResightError: the two are not made alike.
+    """
+    own = encoder.state_dict()
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    if missing or extra or wrong:
+        kinds = (("has no", missing), ("also has", extra), ("has another shape for", wrong))
+        what = next(f"{words} '{names[0]}'" for words, names in kinds if names)
+        raise ResightError(
+            f"The encoder in {source} is made otherwise than this one: it {what} "
+            f"({len(missing)} tensors missing, {len(extra)} without a place, {len(wrong)} of another shape). Give this "
+            "run the encoder settings of that one (config.yaml in its folder), or set encoder.start=backbone to take "
+            "its backbone alone."
+        )
+    encoder.load_state_dict(state)
+
+
+def load_backbone_weights(backbone: nn.Module, name: str, weights: str, state: dict[str, Tensor] | None = None) -> None:
     """Loads the first weights of a backbone in place.
 
     A file may hold a bare backbone (torchvision's names), one with a classifier (left out), one under usual
@@ -99,6 +140,7 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
         backbone: The module to fill.
         name: Its name in :class:`~resight.encoders.EncoderConfig`.
         weights: ``none``, ``imagenet`` or a path.
+        state: What is at that path, where it was read already.
 
     Raises:
         ResightError: no such weights, or they belong to another architecture.
@@ -108,7 +150,9 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> None:
     groups = getattr(backbone, "groups", 1)
     if weights == "imagenet" and groups > 1:
         raise ResightError(f"The ImageNet weights of {name} are published without groups: {_needed(groups)}")
-    state, source = _imagenet(name) if weights == "imagenet" else (read_state(weights), weights)
+    source = weights
+    if state is None:
+        state, source = _imagenet(name) if weights == "imagenet" else (read_state(weights), weights)
     own = backbone.state_dict()
     stripped = {_PREFIXES.sub("", key): value for key, value in state.items()}
     # Only where it brings names nearer to the backbone's own: "model." may be part of a name.
