@@ -24,10 +24,9 @@ import numpy as np
 import torch
 from hard_features import hard_features, hard_world, precision_at_5
 from measure import Measurement, measured, show, spread
-from sklearn import metrics
 from sklearn.cluster import DBSCAN
 
-from resight.clustering import dbscan, jaccard_distance, nearest_neighbours
+from resight.clustering import dbscan, jaccard_distance, label_agreement, nearest_neighbours
 from resight.clustering.products import quickest_product
 
 #: Crops, persons, cameras: the training sets of the two data sets, and a small one.
@@ -152,17 +151,6 @@ def agreement(features: np.ndarray, options: argparse.Namespace) -> None:
                 raise SystemExit("The answers differ.")
 
 
-def agreement_of(labels: np.ndarray, others: np.ndarray) -> float:
-    """Adjusted Rand index, each outlier a cluster of its own."""
-    alone = []
-    for values in (labels, others):
-        values = values.astype(np.int64)
-        outliers = np.flatnonzero(values < 0)
-        values[outliers] = values.max() + 1 + np.arange(len(outliers))
-        alone.append(values)
-    return float(metrics.adjusted_rand_score(*alone))
-
-
 def compare(features: np.ndarray, identity: np.ndarray, options: argparse.Namespace) -> None:
     """Time both sides, turn by turn."""
     ours: list[Measurement] = []
@@ -182,7 +170,7 @@ def compare(features: np.ndarray, identity: np.ndarray, options: argparse.Namesp
     print(f"\n{'':9}{'time: median (range)':>28}  {'peak memory beyond the features':>12}")
     if ours:
         show("Resight", ours)
-        score = agreement_of(identity, labels)
+        score = label_agreement(identity, labels)
         print(f"         {labels.max() + 1} clusters, {(labels < 0).sum()} outliers, ARI with the persons {score:.3f}")
     if theirs:
         show("peers", theirs)
@@ -191,7 +179,7 @@ def compare(features: np.ndarray, identity: np.ndarray, options: argparse.Namesp
         memory = max(run.peak_mb for run in theirs) / max(run.peak_mb for run in ours)
         print(f"ratio    {spread(times):>28}  {memory:12.1f}")
         differ = int((labels != other).sum())
-        agree = agreement_of(labels, other)
+        agree = label_agreement(labels, other)
         print(f"labels: {differ} of {len(labels)} differ (numbering included), ARI {agree:.6f}")
 
 
@@ -202,13 +190,13 @@ def approximate(features: np.ndarray, identity: np.ndarray, options: argparse.Na
         with measured() as run:
             labels[search], told = resight_stage(features, options, search)
         recall = 1.0 if told["recall"] is None else told["recall"]
-        score = agreement_of(identity, labels[search])
+        score = label_agreement(identity, labels[search])
         parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in told["parts"].items())
         print(
             f"{search:12} {run.seconds:8.1f} s ({parts}), {run.peak_mb:6.0f} MB, recall {recall:.4f}, "
             f"{labels[search].max() + 1} clusters, ARI with the persons {score:.4f}"
         )
-    print(f"ARI of the approximate labels with the exact ones: {agreement_of(*labels.values()):.4f}")
+    print(f"ARI of the approximate labels with the exact ones: {label_agreement(*labels.values()):.4f}")
 
 
 def main() -> None:

@@ -2,8 +2,9 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
-from resight.clustering import PseudoLabels, clustering_quality
+from resight.clustering import PseudoLabels, clustering_quality, label_agreement
 from resight.errors import ResightError
 
 
@@ -107,3 +108,14 @@ def test_nothing_clustered_is_zero():
 def test_arrays_of_different_length_are_refused():
     with pytest.raises(ResightError, match="one integer label and one integer identity a crop"):
         clustering_quality(np.zeros(3, int), np.zeros(4, int))
+
+
+def test_agreement_of_labellings_counts_each_outlier_alone():
+    labels, others = np.array([0, 0, 1, 1, -1, -1]), np.array([3, 3, 0, 0, -1, -1])
+    assert label_agreement(labels, others) == 1
+    assert label_agreement(PseudoLabels(labels), labels) == 1
+    moved = np.array([0, 0, 1, -1, 1, -1])
+    assert label_agreement(labels, moved) == pytest.approx(adjusted_rand_score([0, 0, 1, 1, 2, 3], [0, 0, 1, 2, 1, 3]))
+    assert label_agreement(labels, np.full(6, -1)) == 0
+    with pytest.raises(ResightError, match="same crops"):
+        label_agreement(labels, moved[:5])

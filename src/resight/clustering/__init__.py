@@ -1,4 +1,4 @@
-"""Clustering: neighbours and their agreement, k-reciprocal Jaccard distance, DBSCAN, pseudo-labels and their quality.
+"""Clustering: neighbours, k-reciprocal Jaccard distance, DBSCAN, k-means in two stages, pseudo-labels, their quality.
 
 Works on plain arrays and imports no other room of the package. Compiled kernels load on first use.
 """
@@ -9,7 +9,8 @@ from resight.clustering.dbscan import dbscan
 from resight.clustering.jaccard import jaccard_distance
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops, find_neighbours
 from resight.clustering.neighbours import Neighbours, nearest_neighbours
-from resight.clustering.quality import clustering_quality
+from resight.clustering.quality import clustering_quality, label_agreement
+from resight.clustering.two_stage import two_stage
 
 __all__ = [
     "Merging",
@@ -24,6 +25,8 @@ __all__ = [
     "dbscan",
     "find_neighbours",
     "jaccard_distance",
+    "label_agreement",
     "merge_clusters",
     "nearest_neighbours",
+    "two_stage",
 ]

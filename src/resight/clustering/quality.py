@@ -43,17 +43,44 @@ def clustering_quality(labels: Any, identity: Any) -> dict[str, float | int]:
     label = label.astype(np.int64)
     known = person > 0
     clustered = known & (label >= 0)
-    alone = label.copy()
-    outliers = np.flatnonzero(label < 0)
-    alone[outliers] = label.max(initial=-1) + 1 + np.arange(len(outliers))
+    alone = _each_alone(label)
     result: dict[str, float | int] = {
         "clusters": len(np.unique(label[label >= 0])),
-        "outliers": len(outliers),
+        "outliers": int((label < 0).sum()),
         "without_identity": int((~known).sum()),
     }
     result.update(_scores(label[clustered], person[clustered]))
     result.update({f"all_{key}": value for key, value in _scores(alone[known], person[known]).items()})
     return result
+
+
+def label_agreement(labels: Any, others: Any) -> float:
+    """Adjusted Rand index of two labellings of the same crops, each outlier (-1) as a cluster of its own.
+
+    Args:
+        labels: ``(N,)`` cluster numbers.
+        others: The same.
+
+    Returns:
+        1 where they are the same clusters, whatever their numbers; about 0 for unrelated ones.
+
+    Raises:
+        ResightError: They are not labels of the same crops.
+    """
+    first, second = (np.asarray(getattr(values, "labels", values)) for values in (labels, others))
+    if first.shape != second.shape:
+        raise ResightError(f"Only labels of the same crops can agree; got shapes {first.shape} and {second.shape}.")
+    from sklearn import metrics
+
+    return float(metrics.adjusted_rand_score(_each_alone(first), _each_alone(second)))
+
+
+def _each_alone(labels: np.ndarray) -> np.ndarray:
+    """The labels, with a new one for each outlier."""
+    alone = labels.astype(np.int64)
+    outliers = np.flatnonzero(alone < 0)
+    alone[outliers] = alone.max(initial=-1) + 1 + np.arange(len(outliers))
+    return alone
 
 
 def _scores(label: np.ndarray, identity: np.ndarray) -> dict[str, float | int]:
