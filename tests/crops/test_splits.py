@@ -1,4 +1,4 @@
-"""The split by identity: the rule on small tables, the known counts on real file names."""
+"""The split by identity and what thins a table out: the rules on small tables, known counts on real file names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resight.crops.readers import read_crops
-from resight.crops.splits import identity_split
+from resight.crops.splits import balanced_subset, identity_split, unbalanced_subset
 from resight.crops.table import DISTRACTOR, JUNK, UNLABELLED, CropTable
 from resight.errors import ResightError
 
@@ -70,6 +70,93 @@ def test_no_identities() -> None:
         identity_split(table(ROWS).without_labels(), 1)
     with pytest.raises(ResightError, match="has 0 people"):
         identity_split(table([("a.jpg", JUNK, 1)]), 1)
+
+
+def crowd(people: int = 120, seed: int = 0) -> CropTable:
+    """People in 1 to 5 cameras, 1 to 9 crops in each, a sixth of them to be tested, and some crops of nobody."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"{person}-{camera}-{shot}.jpg", person, camera)
+        for person in range(1, people + 1)
+        for camera in rng.permutation(5)[: rng.integers(1, 6)].tolist()
+        for shot in range(rng.integers(1, 10))
+    ]
+    rows += [(f"junk{number}.jpg", (JUNK, DISTRACTOR, UNLABELLED)[number % 3], number % 5) for number in range(9)]
+    rows = [rows[row] for row in rng.permutation(len(rows))]
+    split = np.array(["query" if person > people * 5 // 6 else "train" for _, person, _ in rows])
+    return table(rows, split=split)
+
+
+def groups(crops: CropTable) -> dict[tuple[int, int], set[str]]:
+    """Training crops of people, by identity and camera."""
+    found: dict[tuple[int, int], set[str]] = {}
+    trained = crops.subset("train")
+    assert trained.identity is not None
+    assert trained.camera is not None
+    for path, person, camera in zip(trained.paths, trained.identity.tolist(), trained.camera.tolist(), strict=True):
+        if person > 0:
+            found.setdefault((person, camera), set()).add(path)
+    return found
+
+
+def test_unbalanced_keeps_whole_cameras_of_each_person_and_all_else() -> None:
+    whole = crowd()
+    left = unbalanced_subset(whole, seed=3)
+    before, after = groups(whole), groups(left)
+    assert all(after[pair] == before[pair] for pair in after)
+    others = {path for path in whole.paths if path not in set().union(*before.values())}
+    assert others <= set(left.paths)
+    assert list(left.paths) == [path for path in whole.paths if path in set(left.paths)]
+    assert left.paths == unbalanced_subset(whole, seed=3).paths
+    assert left.paths != unbalanced_subset(whole, seed=4).paths
+
+
+def test_every_number_of_cameras_is_as_likely_and_every_camera() -> None:
+    rows = [(f"{person}-{camera}.jpg", person, camera) for person in range(1, 3001) for camera in range(3)]
+    left = unbalanced_subset(table(rows))
+    assert left.identity is not None
+    assert left.camera is not None
+    kept = np.bincount(np.bincount(left.identity, minlength=3001)[1:], minlength=4)
+    assert abs(kept - 750).max() < 100  # 4 standard deviations
+    assert abs(np.bincount(left.camera) - 1500).max() < 120
+
+
+@pytest.mark.parametrize("crops", [0, 1, 100, 333])
+def test_balanced_keeps_the_same_share_of_each_group(crops: int) -> None:
+    whole = crowd()
+    before, after = groups(whole), groups(balanced_subset(whole, crops, seed=1))
+    share = crops / sum(map(len, before.values()))
+    assert sum(map(len, after.values())) == crops
+    for pair, members in before.items():
+        left = after.get(pair, set())
+        assert left <= members
+        assert abs(len(left) - share * len(members)) <= 1 + 0.05 * len(members), pair
+    assert balanced_subset(whole, crops, seed=1).paths == balanced_subset(whole, crops, seed=1).paths
+
+
+def test_balanced_halves_are_random_halves() -> None:
+    rows = [(f"{camera}-{shot}.jpg", 1, camera) for camera in range(4) for shot in range(6)]
+    halves = [balanced_subset(table(rows), 12, seed) for seed in range(8)]
+    for half in halves:
+        assert set(map(len, groups(half).values())) == {3}
+    assert len({half.paths for half in halves}) == 8
+
+
+def test_all_of_the_crops_are_all_of_them() -> None:
+    whole = crowd()
+    assert balanced_subset(whole, sum(map(len, groups(whole).values()))).paths == whole.paths
+
+
+def test_what_cannot_be_thinned_out_is_a_sentence() -> None:
+    whole = crowd(12)
+    for thin in (unbalanced_subset, lambda crops: balanced_subset(crops, 3)):
+        for lacking in (whole.without_labels(), table(ROWS, camera=None)):
+            with pytest.raises(ResightError, match="Thinning out by identity and camera needs the column"):
+                thin(lacking)
+        with pytest.raises(ResightError, match="no training crops of people"):
+            thin(whole.select(whole.split == "query"))
+    with pytest.raises(ResightError, match="9999 crops were asked for, but"):
+        balanced_subset(whole, 9999)
 
 
 @pytest.mark.parametrize(

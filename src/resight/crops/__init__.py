@@ -5,7 +5,7 @@ from __future__ import annotations
 from resight.crops.check import CheckReport, check_crops, render, report_tables
 from resight.crops.images import UnreadableImage, file_digest, read_image
 from resight.crops.readers import FORMATS, Format, detect_format, read_crops, write_table
-from resight.crops.splits import identity_split
+from resight.crops.splits import balanced_subset, identity_split, unbalanced_subset
 from resight.crops.table import (
     DISTRACTOR,
     GALLERY,
@@ -30,6 +30,7 @@ __all__ = [
     "CropTable",
     "Format",
     "UnreadableImage",
+    "balanced_subset",
     "check_crops",
     "detect_format",
     "file_digest",
@@ -38,5 +39,6 @@ __all__ = [
     "read_image",
     "render",
     "report_tables",
+    "unbalanced_subset",
     "write_table",
 ]

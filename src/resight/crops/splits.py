@@ -1,4 +1,4 @@
-"""Dividing a labelled table by identity."""
+"""Dividing a labelled table by identity, and thinning it out by identity and camera."""
 
 from __future__ import annotations
 
@@ -44,3 +44,82 @@ def identity_split(table: CropTable, train: int) -> CropTable:
     _, first = np.unique(np.stack([identity[test], camera[test]]), axis=1, return_index=True)
     split[test[first]] = QUERY
     return replace(table, split=split)
+
+
+def unbalanced_subset(table: CropTable, seed: int = 0) -> CropTable:
+    """Thin out training crops as a biased collection would: of each identity, what some of its cameras saw.
+
+    Of a person seen by R cameras, S are kept with S uniform in 0 … R, each camera with all its crops (Ji et al. 2020,
+    supplement, equations 1 and 2). Query, gallery and crops of no person stay.
+
+    Args:
+        table: A table with identities and cameras; without a split, all of it is thinned out.
+        seed: Of the draw.
+
+    Returns:
+        The rows that are left, in their order.
+
+    Raises:
+        ResightError: the table lacks identities or cameras, or nobody's training crops.
+    """
+    rows, group = _training_groups(table)
+    rng = np.random.default_rng([seed, 0])
+    identity = table.require("identity", "An unbalanced subset")[rows]
+    _, first = np.unique(group, return_index=True)
+    person = np.unique(identity[first], return_inverse=True)[1].reshape(-1)  # of each group
+    cameras = np.bincount(person)
+    kept = rng.integers(0, cameras + 1)
+    chosen = _place_within(person, rng) < kept[person]
+    return _without(table, rows[~chosen[group]])
+
+
+def balanced_subset(table: CropTable, crops: int, seed: int = 0) -> CropTable:
+    """Thin out training crops evenly: the same share of each identity's crops in each camera, to within one crop.
+
+    The counterpart of :func:`unbalanced_subset` at the same number of crops; with half of them this is the balanced
+    set of Ji et al. 2020, supplement, section 3.
+
+    Args:
+        table: As there.
+        crops: How many crops of people are left to train.
+        seed: Of the draw.
+
+    Returns:
+        The rows that are left, in their order.
+
+    Raises:
+        ResightError: as there, or there are not so many crops.
+    """
+    rows, group = _training_groups(table)
+    if not 0 <= crops <= len(rows):
+        raise ResightError(f"{crops} crops were asked for, but {len(rows)} of people are there to train.")
+    rng = np.random.default_rng([seed, 1])
+    # The crops of a group of n stand evenly between 0 and 1, at (place + u) / n: so does any share of them.
+    height = (_place_within(group, rng) + rng.random(group.max() + 1)[group]) / np.bincount(group)[group]
+    return _without(table, rows[np.argsort(height, kind="stable")[crops:]])
+
+
+def _training_groups(table: CropTable) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of training crops of people, and the number of each one's identity-camera pair, identities in order."""
+    identity = table.require("identity", "Thinning out by identity and camera")
+    camera = table.require("camera", "Thinning out by identity and camera")
+    train = table.is_person if table.split is None else table.is_person & (table.split == TRAIN)
+    rows = np.flatnonzero(train)
+    if not len(rows):
+        raise ResightError(f"The table read from {table.root} has no training crops of people to thin out.")
+    pairs = np.stack([identity[rows], camera[rows]])
+    return rows, np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _place_within(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The place of each item, from 0, in a random order of its own group."""
+    order = np.lexsort((rng.random(len(group)), group))
+    place = np.empty(len(group), np.int64)
+    place[order] = np.arange(len(group)) - np.searchsorted(group[order], group[order])
+    return place
+
+
+def _without(table: CropTable, rows: np.ndarray) -> CropTable:
+    kept = np.ones(len(table), dtype=bool)
+    kept[rows] = False
+    return table.select(kept)
