@@ -128,7 +128,8 @@ class Model:
         Returns:
             Maps ``(N, h, w)``, float32 in [0, 1]. ``activation`` is the strength of the last feature map, stretched to
             [0, 1] crop by crop. An encoder with attention also has the spatial attention of each block, from first to
-            last and as it is, under names such as ``layer4.2``. Maps of later stages are coarser.
+            last and as it is, under names such as ``layer4.2``, or that of voxel attention as ``voxel``, each crop's
+            summing to 1. Maps of later stages are coarser.
 
         Raises:
             ResightError: no images, or as :meth:`embed`.
@@ -381,6 +382,46 @@ def evaluate_cached(
         labels = model.cluster(features, tested).labels
         scores["clustering"] = clustering_quality(labels, tested.identity)
     return scores
+
+
+def transfer_report(
+    source: Model,
+    source_table: CropTable,
+    target_table: CropTable,
+    adapted: Sequence[Model] = (),
+    *,
+    flip: bool | None = None,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """What a model of a labelled source is worth on a target that it never saw, and what adaptation adds.
+
+    The form of table 5 of Ji et al. 2020 (supplement): the source model on its own test crops and on the target's, and
+    below these any adapted models on the target's.
+
+    Args:
+        source: The model trained on the source.
+        source_table: The source, labelled, with query and gallery.
+        target_table: The target, likewise.
+        adapted: Models that were trained on the target.
+        flip: Whether mirror images are added; as in each model's training if not given.
+        cache: Folder of decoded crops.
+        progress: Told of crops done.
+
+    Returns:
+        A record for each row: ``model`` (the run folder), ``data`` (``source`` or ``target``), ``adapted``, and the
+        figures of :func:`evaluate`.
+
+    Raises:
+        ResightError: there are no labels to score against, or no query or gallery.
+    """
+    pairs = [(source, "source", source_table)]
+    pairs += [(model, "target", target_table) for model in (source, *adapted)]
+    return [
+        {"model": str(model.run.path) if model.run else "", "data": data, "adapted": model is not source}
+        | evaluate(model, table, flip=flip, cache=cache, progress=progress)
+        for model, data, table in pairs
+    ]
 
 
 def save_evaluation(run: RunFolder, scores: dict[str, Any]) -> dict[str, Any]:

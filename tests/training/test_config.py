@@ -36,7 +36,7 @@ def test_a_wrong_setting_is_a_sentence_that_names_the_right_one(word: str, said:
 
 
 def test_unknown_methods_and_recipes_are_sentences(tmp_path: Path) -> None:
-    with pytest.raises(ResightError, match="choose one of cluster_contrast"):
+    with pytest.raises(ResightError, match="choose one of adtc, cluster_contrast"):
         build_config("cluster_contrst")
     with pytest.raises(ResightError, match=r"choose one of .*default"):
         build_config("cluster_contrast", "nowhere")

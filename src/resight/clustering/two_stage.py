@@ -110,7 +110,7 @@ def two_stage(
             f"No crop was kept by one of {len(centroids)} centroids: raise clustering.k1 (now {k1}) or method.nearest "
             f"(now {keep}), or set method.contested=nearest."
         )
-    facts = {"contested": int((wanted > 1).sum()), "unwanted": int((wanted == 0).sum())}
+    facts: dict[str, float] = {"contested": int((wanted > 1).sum()), "unwanted": int((wanted == 0).sum())}
     if joined.recall is not None:
         facts["neighbour_recall"] = joined.recall
     return PseudoLabels(_numbered(labels), facts)

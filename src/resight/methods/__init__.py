@@ -1,5 +1,6 @@
 """Methods, one a file."""
 
+from resight.methods.adtc import Adtc
 from resight.methods.base import Batch, Method, MethodOptions
 from resight.methods.cluster_contrast import ClusterContrast
 from resight.methods.dcmip import Dcmip
@@ -9,7 +10,18 @@ from resight.methods.supervised import Supervised
 
 #: Every method, by the name that ``resight train`` takes.
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (ClusterContrast, Dcmip, IdlAcl, Pplr, Supervised)
+    method.name: method for method in (ClusterContrast, Adtc, Dcmip, IdlAcl, Pplr, Supervised)
 }
 
-__all__ = ["METHODS", "Batch", "ClusterContrast", "Dcmip", "IdlAcl", "Method", "MethodOptions", "Pplr", "Supervised"]
+__all__ = [
+    "METHODS",
+    "Adtc",
+    "Batch",
+    "ClusterContrast",
+    "Dcmip",
+    "IdlAcl",
+    "Method",
+    "MethodOptions",
+    "Pplr",
+    "Supervised",
+]

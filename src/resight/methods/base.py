@@ -85,6 +85,15 @@ class Method(nn.Module, ABC):
         """How many augmented views of each crop a batch holds."""
         return 1
 
+    @property
+    def round_epochs(self) -> int | None:
+        """Over how many epochs the learning rate's schedule goes, before it begins anew; None: over the whole run."""
+        return None
+
+    def finished(self, epoch: int) -> bool:
+        """Whether the labels have settled, so that the run ends before this epoch, though ``epochs`` asks for more."""
+        return False
+
     def needs_features(self, epoch: int) -> bool:
         """Whether an epoch's labels or proxies come from features; else no crop is embedded for them."""
         return True

@@ -110,6 +110,9 @@ def fit(
         reporter.epoch(record, config.epochs)
     last_labels, quality = None, {}
     for epoch in range(first_epoch, config.epochs):
+        if learner.method.finished(epoch):
+            reporter.say(f"The labels have settled: ended after epoch {epoch} of {config.epochs}.")
+            break
         clock = _Clock()
         torch.manual_seed(epoch_seed(config.seed, epoch))
         learner.begin_epoch()
@@ -133,7 +136,7 @@ def fit(
             losses = _train_epoch(learner, epoch, pixels, features, labels, reporter)
         record = {
             "epoch": epoch + 1,
-            "lr": config.optimizer.lr * learning_rate_factor(config.optimizer, epoch, config.epochs),
+            "lr": learner.rate(epoch),
             **losses,
             "clusters": int(labels.max()) + 1,
             "outliers": int((labels < 0).sum()),
@@ -145,7 +148,8 @@ def fit(
                     quality, last_labels = clustering_quality(labels, pixels.table.identity), labels
                 record |= quality
             every = config.evaluate_every or config.epochs
-            if evaluate is not None and (epoch + 1 == config.epochs or (epoch + 1) % every == 0):
+            last = epoch + 1 == config.epochs or learner.method.finished(epoch + 1)
+            if evaluate is not None and (last or (epoch + 1) % every == 0):
                 record |= _scores(evaluate, learner.best)
         for name, values in {"labels": labels.astype(np.int32), **found.kept}.items():
             run.save_values(name, epoch + 1, values)
@@ -234,6 +238,11 @@ class _Learner:
         """The encoder whose features are clustered."""
         return self.encoder if self.average is None or not self.config.ema.labels else self.average.module
 
+    def rate(self, epoch: float) -> float:
+        """The learning rate when so many epochs are done, counted from 0, fractions within one."""
+        length = self.method.round_epochs or self.config.epochs
+        return self.config.optimizer.lr * learning_rate_factor(self.config.optimizer, epoch % length, length)
+
     def begin_epoch(self) -> None:
         """What comes before all crops are embedded."""
         if self.average is not None and self.config.ema.restart:
@@ -317,7 +326,7 @@ def _train_epoch(
         images = torch.cat(views).contiguous(memory_format=torch.channels_last) if len(views) > 1 else views[0]
         index = torch.from_numpy(rows).to(device)
         batch = Batch(index, all_labels[index], None if all_cameras is None else all_cameras[index], epoch)
-        rate = config.optimizer.lr * learning_rate_factor(config.optimizer, epoch + step / steps, config.epochs)
+        rate = learner.rate(epoch + step / steps)
         try:
             told.append(learner.step(batch, images, rate))
         except NonFiniteLoss as error:

@@ -33,6 +33,8 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     parts = [f"epoch {record['epoch']}/{epochs}"]
     if "loss" in record:
         parts += [f"loss {record['loss']:.3f}", f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
+    if "round_ari" in record:
+        parts.append(f"round {record['round']}: ARI {record['round_ari']:.3f} with the labels before")
     if "merged" in record:
         parts.append(f"{record['merged']} merged up to a distance of {record['merge_distance']:.3f}")
     if "largest_cluster" in record:

@@ -45,7 +45,7 @@ def learning_rate_factor(config: OptimizerConfig, epoch: float, epochs: int) -> 
     Args:
         config: The schedule.
         epoch: Epochs done, counted from 0, fractions within an epoch.
-        epochs: Length of the run.
+        epochs: Length of the run, or of a round of a method that goes by rounds.
     """
     factor = 1.0
     if config.schedule == "step":
