@@ -14,7 +14,7 @@ from PIL import Image
 
 from resight import __version__
 
-COMMANDS = ("train", "evaluate", "embed", "cluster", "attention", "check", "methods", "recipes")
+COMMANDS = ("train", "evaluate", "transfer", "embed", "cluster", "attention", "check", "thin", "methods", "recipes")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,40 @@ def test_attention_shows_what_can_be_read(
     assert "2 crops and maps" in out
 
 
+def test_transfer(run: Path, painted: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
+    words = ("transfer", run, run, "--source-data", painted, "--source-train-identities", 8, "--data", painted)
+    words += ("--train-identities", 6, "-q")
+    status, out, _ = resight(*words)
+    assert status == 0
+    assert [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")] == [
+        "crops", "crops to crops, before adaptation", "crops to crops, after adaptation",
+    ]  # fmt: skip
+    assert f"{run} (cluster_contrast, 3 epochs) started from none; camera labels in training: none." in out
+    rows = json.loads(resight(*words, "--json")[1])
+    assert rows[0]["mAP"] == json.loads((run / "evaluation.json").read_text())["mAP"]
+    assert rows[1]["mAP"] == rows[2]["mAP"] != rows[0]["mAP"]
+    assert len(json.loads(resight("transfer", run, *words[3:], "--json")[1])) == 2
+
+
+def test_thin(painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
+    counts, told = [], []
+    for how in ("unbalanced", "balanced"):
+        file = tmp_path / f"{how}.csv"
+        status, out, _ = resight(
+            "thin", "--data", painted, "--train-identities", 9, "--to", file, "--how", how, "--seed", 1
+        )
+        assert status == 0
+        with file.open() as stream:
+            rows = list(csv.DictReader(stream))
+        counts.append(sum(row["split"] == "train" for row in rows))
+        told.append(f"{counts[-1]} of 72 training crops are left" in out)
+        assert sum(row["split"] != "train" for row in rows) == 24
+        assert resight("check", file)[0] == 0
+    assert counts[0] == counts[1]
+    assert 0 < counts[0] < 72
+    assert all(told)
+
+
 def test_check(painted: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
     status, out, _ = resight("check", painted)
     assert status == 0
@@ -148,6 +182,9 @@ def test_check(painted: Path, resight: Callable[..., tuple[int, str, str]]) -> N
         (["attention", "CROPS", "--data", "CROPS", "--to", "m.png"], "not a run folder"),
         (["cluster", "RUN", "--data", "CROPS", "--to", "/nowhere/c.csv"], "no folder"),
         (["evaluate", "RUN", "--data", "CROPS"], "--train-identities"),
+        (["transfer", "RUN", "CROPS", "--source-data", "CROPS", "--data", "CROPS"], "not a run folder"),
+        (["transfer", "RUN", "--source-data", "CROPS", "--data", "CROPS"], "--train-identities"),
+        (["thin", "--data", "CROPS", "--to", "t.txt"], ".csv or .parquet"),
         (["recipes", "nothing"], "There is no method"),
     ],
 )

@@ -266,6 +266,65 @@ def _print_scores(scores: dict[str, Any], title: str = "Retrieval, last epoch") 
         console.print(f"{quality['clusters']} clusters, {quality['outliers']} outliers.", highlight=False)
 
 
+@app.command()
+def transfer(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The run folder of the source model.")],
+    source_data: Annotated[
+        Path, typer.Option("--source-data", help="The labelled data it was trained on.", show_default=False)
+    ],
+    data: Annotated[Path, typer.Option("--data", help="The target: other labelled data.", show_default=False)],
+    adapted: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="ADAPTED", help="Run folders of models trained on the target.", show_default=False),
+    ] = None,
+    source_format: Annotated[str, typer.Option(help="As --format, of the source.")] = "auto",
+    source_train_identities: Annotated[
+        int | None, typer.Option(min=1, help="As --train-identities, of the source.", show_default=False)
+    ] = None,
+    format: FormatOption = "auto",
+    train_identities: SplitOption = None,
+    flip: FlipOption = None,
+    cache: CacheOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a source model at home and on a target, before and after adaptation.
+
+    Example: **resight transfer runs/source runs/adapted --source-data dukemtmc --data market1501**
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from resight.model import load, transfer_report
+
+    models = [load(run) for run in (source, *(adapted or []))]
+    tables = _read(source_data, source_format, source_train_identities), _read(data, format, train_identities)
+    with _reporter(quiet) as reporter:
+        rows = transfer_report(models[0], *tables, models[1:], flip=flip, cache=cache, progress=reporter.progress)
+    if as_json:
+        print(json.dumps(rows))
+        return
+    console = Console()
+    names = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
+    table = Table("", "model", *names.values(), title="Transfer, last epochs", title_justify="left")
+    for row in rows:
+        if row["data"] == "source":
+            what = source_data.name
+        else:
+            what = f"{source_data.name} to {data.name}, {'after' if row['adapted'] else 'before'} adaptation"
+        table.add_row(what, row["model"], *(f"{100 * row[name]:.1f}" for name in names))
+    console.print(table)
+    for model in models[1:]:
+        assert model.run is not None
+        facts, encoder = model.run.facts(), model.config.encoder
+        console.print(
+            f"{model.run.path} ({model.config.method.name}, {facts['epoch']} epochs) started from {encoder.weights}; "
+            f"camera labels in training: {', '.join(facts['camera_use_in_training']) or 'none'}"
+            f"{'; identities in training: yes' if facts['identity_use_in_training'] else ''}.",
+            highlight=False,
+        )
+
+
 def _embed_data(
     run: Path, epoch: int | None, data: Path, format: str, flip: bool | None, cache: Path | None, quiet: bool
 ) -> tuple[Model, PixelCache, np.ndarray]:
@@ -361,7 +420,7 @@ def attention(
     """Draw what a model looks at in some crops.
 
     Each row has a crop, the strength of its last feature map, that map laid over the crop, and, where the encoder has
-    attention, the spatial attention at the end of each stage.
+    attention, the spatial attention at the end of each stage or behind the backbone.
 
     Example: **resight attention runs/first --data cameras/ --to maps.png**
     """
@@ -381,7 +440,7 @@ def attention(
         print(f"left out: {path}: {reason}")
     maps = model.attention_maps(pixels.images)
     attention_sheet(pixels.images, maps, pixels.table).save(to)
-    what = "their activation" if len(maps) == 1 else f"their activation and the attention of {len(maps) - 1} blocks"
+    what = "their activation" if len(maps) == 1 else f"their activation and {len(maps) - 1} of attention"
     print(f"{len(pixels)} crops and maps of {what} are in {to}.")
 
 
@@ -517,6 +576,52 @@ def check(
     render(report, Console(), limit=limit)
     if not report.ok:
         raise typer.Exit(1)
+
+
+class Thinning(str, Enum):
+    """Which crops are left out."""
+
+    unbalanced = "unbalanced"
+    balanced = "balanced"
+
+
+@app.command()
+def thin(
+    data: DataOption,
+    to: Annotated[Path, typer.Option("--to", help="Table to write: .csv or .parquet.", show_default=False)],
+    format: FormatOption = "auto",
+    train_identities: SplitOption = None,
+    how: Annotated[
+        Thinning,
+        typer.Option(
+            help="'unbalanced': all crops of 0 to all cameras of each person; 'balanced': as many crops as that with "
+            "the same seed, evenly from each person in each camera."
+        ),
+    ] = Thinning.unbalanced,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other crops.")] = 0,
+) -> None:
+    """Leave out training crops, to see how a method bears people who are seen unequally often.
+
+    Needs identities and cameras. Query and gallery stay as they are. The table can be trained on as any other.
+
+    Example: **resight thin --data market1501-train --train-identities 500 --to unbalanced.csv**
+    """
+    import numpy as np
+
+    from resight.crops import TRAIN, balanced_subset, unbalanced_subset, write_table
+
+    table = _read(data, format, train_identities)
+    left = unbalanced_subset(table, seed)
+    if how is Thinning.balanced:
+        left = balanced_subset(table, int(left.subset(TRAIN).is_person.sum()), seed)
+    write_table(left, to)
+    train, before = left.subset(TRAIN), table.subset(TRAIN)
+    assert train.identity is not None
+    _, crops = np.unique(train.identity[train.is_person], return_counts=True)
+    spread = f", {crops.min()} to {crops.max()} crops each" if len(crops) else ""
+    print(
+        f"{len(train)} of {len(before)} training crops are left, of {len(crops)} people{spread}; the table is in {to}."
+    )
 
 
 @app.command()
