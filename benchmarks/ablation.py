@@ -1,8 +1,9 @@
 """A table of runs that differ in a few settings: each row trained with every seed, then means and spreads.
 
 A YAML file names the method, its recipe, settings common to all rows, and the rows, any of which may name another
-method, for its recipe of the same name. Finished runs are not repeated and broken ones are resumed, so the table can be
-stopped and gone on with, and a row or a seed more costs only its own runs.
+method, for its recipe of the same name, or crops of its own, a table divided into train, query and gallery. Finished
+runs are not repeated and broken ones are resumed, so the table can be stopped and gone on with, and a row or a seed
+more costs only its own runs.
 
     python benchmarks/ablation.py benchmarks/ablations/idl_acl.yaml --data ward --train-identities 35 --out runs/ward
 """
@@ -39,10 +40,10 @@ def train(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any
     settings = table.get("settings", {}) | row.get("settings", {}) | {"seed": seed}
     words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + options.settings
     method = row.get("method", table["method"])
+    data = [row["data"]] if "data" in row else [str(options.data), "--train-identities", str(options.train_identities)]
     command = [
-        sys.executable, "-m", "resight", "train", method, "--data", str(options.data), "--recipe",
-        table.get("recipe", "default"), "--train-identities", str(options.train_identities), "--out", str(folder),
-        "--cache", str(options.out / "pixels"), "--resume", "--quiet", *words,
+        sys.executable, "-m", "resight", "train", method, "--data", *data, "--recipe", table.get("recipe", "default"),
+        "--out", str(folder), "--cache", str(options.out / "pixels"), "--resume", "--quiet", *words,
     ]  # fmt: skip
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = os.environ | {"OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
@@ -124,8 +125,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="YAML file of rows")
     parser.add_argument("settings", nargs="*", default=[], help="key=value for all rows")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--train-identities", type=int, required=True)
+    parser.add_argument("--data", type=Path, help="of the rows that name none")
+    parser.add_argument("--train-identities", type=int, help="of that data")
     parser.add_argument("--out", type=Path, required=True, help="folder of run folders")
     parser.add_argument("--recipe", help="instead of the table's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -139,6 +140,8 @@ def main() -> None:
         table["recipe"] = options.recipe
     if options.rows:
         table["rows"] = [row for row in table["rows"] if row["name"] in options.rows]
+    if not all("data" in row for row in table["rows"]) and not (options.data and options.train_identities):
+        parser.error("rows that name no data need --data and --train-identities")
     options.out.mkdir(parents=True, exist_ok=True)
     runs = [] if options.report else [(row, seed) for seed in options.seeds for row in table["rows"]]
     with ThreadPoolExecutor(options.jobs) as pool:
