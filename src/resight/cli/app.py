@@ -306,7 +306,11 @@ def transfer(
         return
     console = Console()
     names = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"}
-    table = Table("", "model", *names.values(), title="Transfer, last epochs", title_justify="left")
+    table = Table(title="Transfer, last epochs", title_justify="left")
+    for name in ("", "model"):
+        table.add_column(name, overflow="fold")
+    for name in names.values():
+        table.add_column(name, justify="right")
     for row in rows:
         if row["data"] == "source":
             what = source_data.name
