@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from resight import ResightError
-from resight.encoders import Encoder, EncoderConfig, embed_images
+from resight.encoders import Encoder, EncoderConfig, Features, embed_images
 
 
 def small(**options: object) -> EncoderConfig:
@@ -232,3 +232,39 @@ def test_parts_come_in_the_pass_of_the_embedding(flip: bool) -> None:
     assert found[:, 1:] == pytest.approx(parts.numpy(), abs=1e-5)
     with pytest.raises(ResightError, match=r"no parts to embed"):
         embed_images(encoder_of(), images, parts=True)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "ceiling"),
+    [("resnet18", None), ("resnet50", None), ("resnet50_ibn_a", None), ("efficientnet_lite0", 6)],
+)
+def test_without_the_last_relu_the_map_is_what_went_into_it(backbone: str, ceiling: float | None) -> None:
+    common = {"backbone": backbone, "weights": "none", "width_multiplier": 0.25, "pooling": "avg", "neck": False}
+    with_relu = Encoder(EncoderConfig(**common)).eval()  # type: ignore[arg-type]
+    without = Encoder(EncoderConfig(**common, last_relu=False)).eval()  # type: ignore[arg-type]
+    without.load_state_dict(with_relu.state_dict())
+    images = torch.randn(2, 3, 64, 32)
+    with torch.no_grad():
+        signed, plain = without(images), with_relu(images)
+    assert (signed.map < 0).any()
+    assert (signed.embedding < 0).any()
+    assert (plain.map >= 0).all()
+    assert torch.equal(signed.map.clamp(0, ceiling), plain.map)
+
+
+def test_gem_pooling_would_undo_it() -> None:
+    with pytest.raises(ResightError, match=r"encoder\.last_relu=false .*set encoder\.pooling=avg"):
+        EncoderConfig(last_relu=False, pooling="gem")
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_features_of_several_batches_are_joined_as_of_one(parts: int) -> None:
+    encoder = Encoder(EncoderConfig(backbone="resnet18", weights="none", width_multiplier=0.125, parts=parts)).eval()
+    images = torch.randn(5, 3, 64, 32)
+    with torch.no_grad():
+        whole = encoder(images)
+        joined = Features.joined([encoder(part) for part in images.tensor_split([2])])
+    for name, value in vars(whole).items():
+        assert (value is None) == (not parts and name.startswith("part"))
+        assert value is None or torch.allclose(getattr(joined, name), value, atol=1e-5)
+        assert value is not None or getattr(joined, name) is None

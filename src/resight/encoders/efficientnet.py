@@ -55,14 +55,16 @@ class EfficientNetLite0(nn.Module):
     Args:
         last_stride: Stride of the last stage that has one: 2 as published, 1 keeps a feature map twice as fine.
         width_multiplier: Factor on the channels of every stage but stem and head, rounded to multiples of 8.
+        last_relu: Whether the head ends in its ReLU6; without it the feature map has both signs and no bound.
     """
 
     #: The Lite variants were trained on (pixel − 127) / 128.
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
 
-    def __init__(self, last_stride: int = 2, width_multiplier: float = 1.0) -> None:
+    def __init__(self, last_stride: int = 2, width_multiplier: float = 1.0, last_relu: bool = True) -> None:
         super().__init__()
         self.channels = 1280
+        self.last_relu = last_relu
         self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
         blocks, inputs = [], 32
@@ -83,4 +85,5 @@ class EfficientNetLite0(nn.Module):
         """Feature map ``(B, 1280, H/32, W/32)`` of normalised images ``(B, 3, H, W)``."""
         x = self._conv_stem(F.pad(images, (0, 1, 0, 1)))
         x = self._blocks(F.relu6(self._bn0(x), inplace=True))
-        return F.relu6(self._bn1(self._conv_head(x)), inplace=True)
+        x = self._bn1(self._conv_head(x))
+        return F.relu6(x, inplace=True) if self.last_relu else x

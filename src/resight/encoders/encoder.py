@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,6 +46,9 @@ class EncoderConfig(BaseModel):
     height: int = Field(128, ge=16, description="image height in pixels")
     width: int = Field(64, ge=16, description="image width in pixels")
     last_stride: Literal[1, 2] = 1
+    last_relu: bool = Field(
+        True, description="end the backbone in its ReLU; false leaves embeddings both signs, with pooling=avg or max"
+    )
     width_multiplier: float = Field(1.0, gt=0, le=4, description="factor on the channels of a backbone")
     attention: Literal["none", "cbam", "voxel"] = Field(
         "none",
@@ -73,6 +76,11 @@ class EncoderConfig(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> EncoderConfig:
         """Refuses settings that exclude each other; not a ValueError, which would lose the sentence."""
+        if self.pooling == "gem" and not self.last_relu:
+            raise ResightError(
+                "encoder.last_relu=false keeps what is below 0, and encoder.pooling=gem raises it to 0 all the same: "
+                "set encoder.pooling=avg."
+            )
         # each halving of EfficientNet rounds down, of a ResNet up
         stride = 16 * self.last_stride
         rows = self.height // stride if self.backbone == "efficientnet_lite0" else -(-self.height // stride)
@@ -118,11 +126,17 @@ class Features:
     parts: Tensor | None = None
     part_necks: Tensor | None = None
 
+    @classmethod
+    def joined(cls, several: Sequence[Features]) -> Features:
+        """What was said of several batches, as if of one."""
+        names = [name for name, value in vars(several[0]).items() if value is not None]
+        return cls(**{name: torch.cat([getattr(features, name) for features in several]) for name in names})
+
 
 def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
     """The backbone alone, with random weights."""
     if config.backbone == "efficientnet_lite0":
-        return EfficientNetLite0(config.last_stride, config.width_multiplier)
+        return EfficientNetLite0(config.last_stride, config.width_multiplier, config.last_relu)
     name, _, ibn = config.backbone.removeprefix("resnet").partition("_")
     attention, multiplier, step = config.attention == "cbam", config.width_multiplier, 8
     if config.match_groups is not None:
@@ -135,6 +149,7 @@ def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
         groups=config.groups,
         attention=attention,
         width_step=step,
+        last_relu=config.last_relu,
     )
 
 

@@ -42,6 +42,7 @@ class BasicBlock(nn.Module):
     """Two 3×3 convolutions, attention where there is one, and a shortcut."""
 
     expansion = 1
+    rectified = True
 
     def __init__(self, inputs: int, width: int, stride: int, ibn: bool, groups: int, attention: bool) -> None:
         super().__init__()
@@ -55,13 +56,15 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.attention(self.bn2(self.conv2(y)))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+        y = y + (x if self.downsample is None else self.downsample(x))
+        return F.relu(y, inplace=True) if self.rectified else y
 
 
 class Bottleneck(nn.Module):
     """1×1, 3×3 (which carries the stride, as torchvision's), 1×1, attention where there is one, and a shortcut."""
 
     expansion = 4
+    rectified = True
 
     def __init__(self, inputs: int, width: int, stride: int, ibn: bool, groups: int, attention: bool) -> None:
         super().__init__()
@@ -79,7 +82,8 @@ class Bottleneck(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.attention(self.bn3(self.conv3(y)))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+        y = y + (x if self.downsample is None else self.downsample(x))
+        return F.relu(y, inplace=True) if self.rectified else y
 
 
 _DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -117,6 +121,7 @@ class ResNet(nn.Module):
         attention: Whether every block weighs its channels and positions before the shortcut is added: with grouped
             convolutions the grouped attention module of Nikhal & Riggan 2021.
         width_step: What widths are rounded to multiples of.
+        last_relu: Whether the last block ends in its ReLU; without it the feature map has both signs.
 
     Raises:
         ResightError: the groups do not divide the widths.
@@ -135,6 +140,7 @@ class ResNet(nn.Module):
         groups: int = 1,
         attention: bool = False,
         width_step: int = 8,
+        last_relu: bool = True,
     ) -> None:
         super().__init__()
         block, repeats = _DEPTHS[depth]
@@ -151,6 +157,7 @@ class ResNet(nn.Module):
                 blocks.append(block(inputs, width, stride, ibn and stage < 3, groups, attention))
                 inputs = width * block.expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        blocks[-1].rectified = last_relu
         self.channels = inputs
         for name, module in self.named_modules():
             # A sigmoid follows the attention's convolution, not a ReLU: it keeps torch's own start.
