@@ -1,12 +1,16 @@
 """Losses, one a file, as pure functions."""
 
+from resight.losses.agent_learning import agent_learning
 from resight.losses.agreement_aware_smoothing import agreement_aware_smoothing
 from resight.losses.batch_hard_triplet import batch_hard_triplet
 from resight.losses.camera_contrast import camera_contrast
 from resight.losses.cluster_contrast import cluster_contrast
+from resight.losses.cross_view_consistency import cross_view_consistency
 from resight.losses.discrepant_contrast import DiscrepantForm, discrepant_contrast
 from resight.losses.instance_discrimination import InstanceForm, instance_discrimination
+from resight.losses.joint_embedding import joint_embedding
 from resight.losses.multi_instance_contrast import Hardness, Mining, multi_instance_contrast
+from resight.losses.multilabel_discriminative import agreement_quantile, multilabel_discriminative, pair_agreement
 from resight.losses.part_guided_refinement import part_guided_refinement, refined_targets
 
 __all__ = [
@@ -14,13 +18,19 @@ __all__ = [
     "Hardness",
     "InstanceForm",
     "Mining",
+    "agent_learning",
     "agreement_aware_smoothing",
+    "agreement_quantile",
     "batch_hard_triplet",
     "camera_contrast",
     "cluster_contrast",
+    "cross_view_consistency",
     "discrepant_contrast",
     "instance_discrimination",
+    "joint_embedding",
     "multi_instance_contrast",
+    "multilabel_discriminative",
+    "pair_agreement",
     "part_guided_refinement",
     "refined_targets",
 ]

@@ -1,7 +1,18 @@
-"""Memories that stand for clusters, instances and cameras, each with its update rule."""
+"""Memories that stand for clusters, instances, cameras and reference persons, each with its update rule."""
 
 from resight.proxies.camera_proxies import CameraProxies
+from resight.proxies.camera_statistics import CameraStatistics, camera_statistics
 from resight.proxies.cluster_memory import ClusterMemory, cluster_means
 from resight.proxies.instance_memory import InstanceMemory
+from resight.proxies.multilabels import MultilabelMemory, log_multilabels
 
-__all__ = ["CameraProxies", "ClusterMemory", "InstanceMemory", "cluster_means"]
+__all__ = [
+    "CameraProxies",
+    "CameraStatistics",
+    "ClusterMemory",
+    "InstanceMemory",
+    "MultilabelMemory",
+    "camera_statistics",
+    "cluster_means",
+    "log_multilabels",
+]
