@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from resight.crops.readers import read_crops
-from resight.crops.splits import balanced_subset, identity_split, unbalanced_subset
+from resight.crops.splits import balanced_subset, identity_split, reference_crops, unbalanced_subset
 from resight.crops.table import DISTRACTOR, JUNK, UNLABELLED, CropTable
 from resight.errors import ResightError
 
@@ -185,3 +185,22 @@ def test_real_file_names(
     right = ask.identity[:, None] == answer.identity[None]
     elsewhere = ask.camera[:, None] != np.asarray(answer.camera)[None]
     assert int((right & elsewhere).any(axis=1).sum()) == scored
+
+
+def test_reference_crops_are_those_of_people_in_any_split() -> None:
+    rows = [("a", 7, 1), ("b", 3, 1), ("c", JUNK, 1), ("d", 3, 2), ("e", DISTRACTOR, 1), ("f", UNLABELLED, 1)]
+    rows.append(("g", 9, 1))
+    found = reference_crops(table(rows, split=np.array(["train", "query", *["gallery"] * 4, "train"])))
+    assert found.paths == ("a", "b", "d", "g")
+    assert reference_crops(table(rows), 2).paths == ("a", "b", "d")
+    assert reference_crops(reference_crops(table(rows), 2)).paths == ("a", "b", "d")
+
+
+def test_reference_crops_need_people() -> None:
+    with pytest.raises(ResightError, match=r"at least two people.* show 1"):
+        reference_crops(table([("a", 7, 1), ("b", 0, 1), ("c", 7, 1)]))
+    for asked in (1, 4):
+        with pytest.raises(ResightError, match=f"{asked} identities were asked for .*choose 2 to 3"):
+            reference_crops(table([("a", 7, 1), ("b", 1, 1), ("c", 8, 1)]), asked)
+    with pytest.raises(ResightError, match="source of labelled crops needs the column 'identity'"):
+        reference_crops(table(ROWS).without_labels())

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from resight.training.sampling import SamplingConfig, batches, crop_batches, num_batches, pk_batches
+from resight.training.sampling import SamplingConfig, batches, crop_batches, num_batches, pk_batches, source_batches
 
 #: Clusters of 1 to 12 crops, in no order, with a third of the crops outliers.
 SIZES = {0: 5, 1: 1, 2: 12, 3: 4, 4: 2, 5: 7, 6: 3, 7: 9, 8: 4, 9: 6}
@@ -149,3 +149,16 @@ def test_the_order_chooses_the_sampler() -> None:
         list(batches(labels, config.model_copy(update={"order": "crops"}), np.random.default_rng(0)))
     )
     assert len(np.unique(by_crop)) == 24
+
+
+@pytest.mark.parametrize(("source_crops", "width"), [(None, 12), (5, 5), (50, 30)])
+def test_a_source_comes_in_rounds_beside_the_batches(source_crops: int | None, width: int) -> None:
+    config = SamplingConfig(order="crops", clusters=12, crops=1, source_crops=source_crops)
+    drawn = list(source_batches(30, config, 20, np.random.default_rng(0)))
+    seen: Counter[int] = Counter(dict.fromkeys(range(30), 0))
+    for rows in drawn:
+        assert len(np.unique(rows)) == len(rows) == width
+        seen.update(rows.tolist())
+    assert len(drawn) == 20
+    assert len(seen) == 30
+    assert max(seen.values()) - min(seen.values()) <= 2

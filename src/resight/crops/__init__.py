@@ -5,7 +5,7 @@ from __future__ import annotations
 from resight.crops.check import CheckReport, check_crops, render, report_tables
 from resight.crops.images import UnreadableImage, file_digest, read_image
 from resight.crops.readers import FORMATS, Format, detect_format, read_crops, write_table
-from resight.crops.splits import balanced_subset, identity_split, unbalanced_subset
+from resight.crops.splits import balanced_subset, identity_split, reference_crops, unbalanced_subset
 from resight.crops.table import (
     DISTRACTOR,
     GALLERY,
@@ -37,6 +37,7 @@ __all__ = [
     "identity_split",
     "read_crops",
     "read_image",
+    "reference_crops",
     "render",
     "report_tables",
     "unbalanced_subset",

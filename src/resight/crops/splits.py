@@ -123,3 +123,31 @@ def _without(table: CropTable, rows: np.ndarray) -> CropTable:
     kept = np.ones(len(table), dtype=bool)
     kept[rows] = False
     return table.select(kept)
+
+
+def reference_crops(table: CropTable, identities: int | None = None) -> CropTable:
+    """The labelled crops of people to learn from, for a method that learns from a source beside its own crops.
+
+    Test crops are among them, since a source is never scored; junk, distractors and crops no one labelled are not.
+
+    Args:
+        table: A table with identities.
+        identities: How many people, the first in the order of their codes; all if not given.
+
+    Raises:
+        ResightError: the table has no identities, or fewer people than two or than asked for.
+    """
+    identity = table.require("identity", "A source of labelled crops")
+    people = np.unique(identity[table.is_person])
+    if len(people) < 2:
+        raise ResightError(
+            f"A source needs crops of at least two people with an identity; those in {table.root} show {len(people)}. "
+            "Identities count from 1: 0 is a distractor, -1 junk."
+        )
+    if identities is not None and not 2 <= identities <= len(people):
+        raise ResightError(
+            f"{identities} identities were asked for of the source in {table.root}, which has {len(people)}: choose 2 "
+            f"to {len(people)}."
+        )
+    last = people[-1 if identities is None else identities - 1]
+    return table.select(table.is_person & (identity <= last))

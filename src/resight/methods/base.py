@@ -36,6 +36,8 @@ class Batch:
         camera: ``(B,)`` cameras, if the table has them.
         epoch: From 0.
         averaged: What the averaged encoder says of it, in :meth:`Method.after_step` of a method that asks for it.
+        source_labels: ``(S,)`` people, numbered from 0, of the crops of a labelled source that the batch holds as well,
+            for a method that learns from one; their features come after all others.
     """
 
     rows: Tensor
@@ -43,6 +45,7 @@ class Batch:
     camera: Tensor | None
     epoch: int
     averaged: Features | None = None
+    source_labels: Tensor | None = None
 
 
 class Method(nn.Module, ABC):
@@ -59,6 +62,10 @@ class Method(nn.Module, ABC):
         summary: One line for ``resight methods``.
         Options: The type of its constants.
         uses_identities: Whether it learns from identities; all others never see them.
+        uses_source: Whether it also learns from a second table, of labelled crops of other people. Its own loop hooks
+            are :meth:`prepare_source` and :meth:`start_source`.
+        groups_crops: Whether its labels are groups of crops; else they only say which crops make batches, one by one,
+            and are neither kept nor compared with identities.
         uses_parts: Whether the features of all crops come with those of their parts, as ``(N, 1 + P, D)``, the whole
             crop's first; else they are ``(N, D)``.
     """
@@ -67,6 +74,8 @@ class Method(nn.Module, ABC):
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
     uses_identities: ClassVar[bool] = False
+    uses_source: ClassVar[bool] = False
+    groups_crops: ClassVar[bool] = True
     uses_parts: ClassVar[bool] = False
 
     def __init__(self, options: MethodOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
@@ -113,6 +122,24 @@ class Method(nn.Module, ABC):
     def prepare(self, table: CropTable) -> None:
         """Builds what depends on the training crops, before there is an optimiser."""
         return None
+
+    def prepare_source(self, people: int) -> None:
+        """Likewise what depends on the source, which shows so many people."""
+        return None
+
+    def start_source(self, features: Tensor, labels: Tensor) -> None:
+        """Comes before :meth:`start_epoch` where an epoch needs features, with those of all source crops.
+
+        Args:
+            features: ``(M, D)``.
+            labels: ``(M,)`` people, numbered from 0.
+        """
+        return None
+
+    @property
+    def model_state(self) -> dict[str, Tensor]:
+        """What a trained model needs of the method, beside its encoder; kept with the weights under ``method.``."""
+        return {}
 
     def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
         """Pseudo-labels from all features.

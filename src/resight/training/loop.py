@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from resight.clustering import clustering_quality
-from resight.crops import TRAIN, CropTable
+from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
-from resight.encoders import Encoder, embed_images
+from resight.encoders import Encoder, Features, embed_images
 from resight.errors import ResightError
 from resight.methods import METHODS, Batch, Method
 from resight.training.augment import augment, epoch_seed
@@ -24,7 +24,7 @@ from resight.training.config import TrainConfig, flatten
 from resight.training.ema import WeightAverage
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder, table_fingerprint
-from resight.training.sampling import batches, num_batches
+from resight.training.sampling import batches, num_batches, source_batches
 from resight.training.schedules import build_optimizer, learning_rate_factor, renew_parameters
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def fit(
     table: CropTable,
     out: str | Path,
     *,
+    source: CropTable | None = None,
     resume: bool = False,
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
@@ -57,6 +58,8 @@ def fit(
         config: The settings.
         table: The crops. Identities, if it has them, serve the metrics and nothing else.
         out: The run folder.
+        source: Labelled crops of other people, for a method that learns from them as well (``uses_source``): all that
+            :func:`~resight.crops.reference_crops` leaves of them.
         resume: Go on from the last whole epoch found there (or start, if there is none).
         cache: Folder of pixel caches; ``pixels`` beside the run folder if not given.
         reporter: Told of progress.
@@ -67,8 +70,8 @@ def fit(
         The run folder.
 
     Raises:
-        ResightError: the table lacks what the method needs, crops cannot be read, nothing clusters, the folder
-            holds another run, or the loss is no longer finite.
+        ResightError: the table or the source lacks what the method needs, crops cannot be read, nothing clusters, the
+            folder holds another run, or the loss is no longer finite.
     """
     reporter = reporter or Reporter()
     run = RunFolder(out)
@@ -77,27 +80,30 @@ def fit(
     accelerator = _accelerator(config, run)
     torch.manual_seed(config.seed)
     crops = table.subset(TRAIN)
-    learner = _Learner(config, accelerator, crops)
+    source = _check_source(config, source, table)
+    learner = _Learner(config, accelerator, crops, source)
     learner.method.check(crops)
     if config.sampling.prefer_other_cameras:
         crops.require("camera", "sampling.prefer_other_cameras")
-    pixels = open_pixel_cache(
-        crops,
-        config.encoder.height,
-        config.encoder.width,
-        cache or run.path.parent / "pixels",
+    open_cache = partial(
+        open_pixel_cache,
+        height=config.encoder.height,
+        width=config.encoder.width,
+        folder=cache or run.path.parent / "pixels",
         max_unreadable=config.max_unreadable,
         progress=reporter.progress,
     )
-    data = _describe_data(pixels, config, learner.method)
+    pixels = open_cache(crops)
+    labelled = None if source is None else _Source(open_cache(source), source)
+    data = _describe_data(pixels, config, learner.method, labelled)
     if run.config_file.exists():
         _check_same_run(run, config, data)
     else:
         run.start(config, data)
-    if pixels.unreadable:
-        names = ", ".join(path for path, _ in pixels.unreadable[:5])
-        more = f" and {len(pixels.unreadable) - 5} more, named in {run.data_file}" if len(pixels.unreadable) > 5 else ""
-        reporter.say(f"{len(pixels.unreadable)} unreadable crops left out: {names}{more}.")
+    if unreadable := [*pixels.unreadable, *(labelled.pixels.unreadable if labelled else ())]:
+        names = ", ".join(path for path, _ in unreadable[:5])
+        more = f" and {len(unreadable) - 5} more, named in {run.data_file}" if len(unreadable) > 5 else ""
+        reporter.say(f"{len(unreadable)} unreadable crops left out: {names}{more}.")
 
     first_epoch = 0
     if state := run.load_checkpoint():
@@ -108,6 +114,15 @@ def fit(
         record = {"epoch": 0} | _scores(evaluate, learner.best)
         run.append(run.metrics_file, record)
         reporter.epoch(record, config.epochs)
+    embed = partial(
+        embed_images,
+        learner.labeller,
+        batch=config.embed_batch,
+        flip=config.embed_flip,
+        parts=learner.method.uses_parts,
+        autocast=accelerator.autocast,
+        progress=partial(reporter.progress, "embedding"),
+    )
     last_labels, quality = None, {}
     for epoch in range(first_epoch, config.epochs):
         if learner.method.finished(epoch):
@@ -117,33 +132,30 @@ def fit(
         torch.manual_seed(epoch_seed(config.seed, epoch))
         learner.begin_epoch()
         with clock("embed"):
-            features = np.empty((0, learner.encoder.dim), np.float32)
+            features = source_features = np.empty((0, learner.encoder.dim), np.float32)
             if learner.method.needs_features(epoch):
-                features = embed_images(
-                    learner.labeller,
-                    pixels.images,
-                    batch=config.embed_batch,
-                    flip=config.embed_flip,
-                    parts=learner.method.uses_parts,
-                    autocast=accelerator.autocast,
-                    progress=partial(reporter.progress, "embedding"),
-                )
+                features = embed(pixels.images)
+                if labelled is not None:
+                    source_features = embed(labelled.pixels.images)
         known = pixels.table if learner.method.uses_identities else pixels.table.without_labels()
         with clock("label"):
             found = learner.method.label(features, known, epoch)
         labels = found.labels
         with clock("train"):
-            losses = _train_epoch(learner, epoch, pixels, features, labels, reporter)
+            if labelled is not None and len(source_features):
+                learner.start_source(source_features, labelled.labels)
+            losses = _train_epoch(learner, epoch, pixels, features, labels, reporter, labelled)
         record = {
             "epoch": epoch + 1,
             "lr": learner.rate(epoch),
             **losses,
-            "clusters": int(labels.max()) + 1,
-            "outliers": int((labels < 0).sum()),
         }
+        groups = learner.method.groups_crops
+        if groups:
+            record |= {"clusters": int(labels.max()) + 1, "outliers": int((labels < 0).sum())}
         record |= found.facts
         with clock("metrics"):
-            if known.identity is None and pixels.table.identity is not None and pixels.table.is_person.any():
+            if groups and known.identity is None and pixels.table.identity is not None and pixels.table.is_person.any():
                 if last_labels is None or not np.array_equal(labels, last_labels):
                     quality, last_labels = clustering_quality(labels, pixels.table.identity), labels
                 record |= quality
@@ -151,11 +163,11 @@ def fit(
             last = epoch + 1 == config.epochs or learner.method.finished(epoch + 1)
             if evaluate is not None and (last or (epoch + 1) % every == 0):
                 record |= _scores(evaluate, learner.best)
-        for name, values in {"labels": labels.astype(np.int32), **found.kept}.items():
+        for name, values in (({"labels": labels.astype(np.int32)} if groups else {}) | dict(found.kept)).items():
             run.save_values(name, epoch + 1, values)
         run.append(run.metrics_file, record)
         run.append(run.timings_file, {"epoch": epoch + 1, **clock.seconds})
-        run.save_weights(learner.best)
+        run.save_weights(learner.best, learner.method.model_state)
         if config.keep_every and (epoch + 1) % config.keep_every == 0:
             run.keep_weights(epoch + 1)
         run.save_checkpoint({"epoch": epoch + 1, **learner.state()})
@@ -212,16 +224,62 @@ def _check_average(config: TrainConfig, method: Method) -> None:
         )
 
 
+class _Source:
+    """Labelled crops that are in each batch beside those to learn from.
+
+    Attributes:
+        pixels: The crops that could be read.
+        labels: ``(M,)`` their people, numbered from 0.
+        people: What these are called, in that order.
+        fingerprint: Hash of crops and identities.
+    """
+
+    def __init__(self, pixels: PixelCache, table: CropTable) -> None:
+        codes, names = np.unique(table.require("identity", "A source")), table.identity_names or {}
+        self.pixels = pixels
+        self.labels = np.searchsorted(codes, pixels.table.require("identity", "A source"))
+        self.people = [names.get(code, str(code)) for code in codes.tolist()]
+        self.fingerprint = table_fingerprint(pixels.table, pixels.digest, ("identity",))
+
+
+def _check_source(config: TrainConfig, source: CropTable | None, table: CropTable) -> CropTable | None:
+    """The source's crops of people, if the method learns from a source; says in a sentence what does not fit."""
+    method = METHODS[config.method.name]
+    if not method.groups_crops and config.sampling.order == "clusters":
+        raise ResightError(f"{method.name} finds no clusters to make batches of: set sampling.order=crops.")
+    if not method.uses_source:
+        if source is not None:
+            raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
+        return None
+    if source is None:
+        raise ResightError(
+            f"{method.name} also learns from labelled crops of other people: name them with --source PATH (source= in "
+            "Python)."
+        )
+    source = reference_crops(source)
+    own = {table.file(row).absolute() for row in range(len(table))}
+    if twice := sum(source.file(row).absolute() in own for row in range(len(source))):
+        raise ResightError(
+            f"{twice} crops of the source in {source.root} are also among those to train on without labels or to test "
+            "with: a source shows other people."
+        )
+    return source
+
+
 class _Learner:
     """Everything that training changes, with what changes it."""
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator, crops: CropTable) -> None:
+    def __init__(
+        self, config: TrainConfig, accelerator: Accelerator, crops: CropTable, source: CropTable | None = None
+    ) -> None:
         self.config = config
         self.accelerator = accelerator
         self.encoder = Encoder(config.encoder)
         self.method = METHODS[config.method.name](config.method, config.clustering, self.encoder)
         self.method.device = accelerator.device
         self.method.prepare(crops if self.method.uses_identities else crops.without_labels())
+        if source is not None:
+            self.method.prepare_source(len(np.unique(source.require("identity", "A source"))))
         self.trained = nn.ModuleDict({"encoder": self.encoder, "method": self.method}).to(accelerator.device)
         self.optimizer = build_optimizer(config.optimizer, self.trained)
         ema = config.ema
@@ -247,6 +305,11 @@ class _Learner:
         """What comes before all crops are embedded."""
         if self.average is not None and self.config.ema.restart:
             self.average.restart(self.encoder)
+
+    def start_source(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Shows the method all crops of the source."""
+        device = self.accelerator.device
+        self.method.start_source(torch.from_numpy(features).to(device), torch.from_numpy(labels).to(device))
 
     def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
         """Lets the method prepare its epoch, and the optimiser take over what parameters it made anew."""
@@ -277,7 +340,7 @@ class _Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         with self.accelerator.autocast():
-            features = self.encoder(images)
+            features = self._encode(batch, images)
         terms = self.method.loss(batch, features)
         loss = torch.stack(list(terms.values())).sum()
         self.optimizer.zero_grad()
@@ -298,6 +361,12 @@ class _Learner:
         self.method.after_step(batch, features)
         return told
 
+    def _encode(self, batch: Batch, images: Tensor) -> Features:
+        if batch.source_labels is None or not self.config.sampling.source_apart:
+            return self.encoder(images)
+        first = len(images) - len(batch.source_labels)
+        return Features.joined([self.encoder(part) for part in images.tensor_split([first])])
+
 
 def _train_epoch(
     learner: _Learner,
@@ -306,6 +375,7 @@ def _train_epoch(
     features: np.ndarray,
     labels: np.ndarray,
     reporter: Reporter,
+    source: _Source | None,
 ) -> dict[str, float]:
     """All steps of one epoch; returns the means of what the steps return."""
     config, device, table = learner.config, learner.accelerator.device, pixels.table
@@ -315,6 +385,10 @@ def _train_epoch(
     generator = torch.Generator().manual_seed(epoch_seed(config.seed, epoch, stream=1))
     rng = np.random.default_rng(epoch_seed(config.seed, epoch, stream=2))
     steps = num_batches(labels, config.sampling)
+    if source is not None:
+        source_labels = torch.from_numpy(source.labels).to(device)
+        source_rng = np.random.default_rng(epoch_seed(config.seed, epoch, stream=3))
+        source_rows = source_batches(len(source.labels), config.sampling, steps, source_rng)
     learner.encoder.train()
     told: list[dict[str, float]] = []
     for step, rows in enumerate(batches(labels, config.sampling, rng, table.camera)):
@@ -323,9 +397,14 @@ def _train_epoch(
             augment(crops, learner.encoder.preprocess, config.augmentation, generator)
             for _ in range(learner.method.views)
         ]
-        images = torch.cat(views).contiguous(memory_format=torch.channels_last) if len(views) > 1 else views[0]
         index = torch.from_numpy(rows).to(device)
         batch = Batch(index, all_labels[index], None if all_cameras is None else all_cameras[index], epoch)
+        if source is not None:
+            beside = next(source_rows)
+            crops = torch.from_numpy(source.pixels.images[beside]).to(device)
+            views.append(augment(crops, learner.encoder.preprocess, config.augmentation, generator))
+            batch.source_labels = source_labels[torch.from_numpy(beside).to(device)]
+        images = torch.cat(views).contiguous(memory_format=torch.channels_last) if len(views) > 1 else views[0]
         rate = learner.rate(epoch + step / steps)
         try:
             told.append(learner.step(batch, images, rate))
@@ -344,19 +423,25 @@ def _scores(evaluate: Evaluate, encoder: Encoder) -> dict[str, Any]:
     return {f"test_{name}": value for name, value in evaluate(encoder).items()}
 
 
-def _describe_data(pixels: PixelCache, config: TrainConfig, method: Method) -> dict[str, Any]:
+def _describe_data(pixels: PixelCache, config: TrainConfig, method: Method, source: _Source | None) -> dict[str, Any]:
     use = [*method.camera_use]
     if config.sampling.prefer_other_cameras:
         use.append("sampling.prefer_other_cameras")
-    return {
-        "root": str(pixels.table.root),
-        "format": pixels.table.source,
-        "crops": len(pixels),
-        "unreadable": [list(item) for item in pixels.unreadable],
-        "fingerprint": table_fingerprint(pixels.table, pixels.digest),
-        "camera_use": use,
-        "identity_use": method.uses_identities,
-    }
+
+    def describe(pixels: PixelCache, fingerprint: str) -> dict[str, Any]:
+        return {
+            "root": str(pixels.table.root),
+            "format": pixels.table.source,
+            "crops": len(pixels),
+            "unreadable": [list(item) for item in pixels.unreadable],
+            "fingerprint": fingerprint,
+        }
+
+    data = describe(pixels, table_fingerprint(pixels.table, pixels.digest))
+    data |= {"camera_use": use, "identity_use": method.uses_identities}
+    if source is not None:
+        data["source"] = describe(source.pixels, source.fingerprint) | {"people": source.people}
+    return data
 
 
 def _check_same_run(run: RunFolder, config: TrainConfig, data: dict[str, Any]) -> None:
@@ -365,8 +450,14 @@ def _check_same_run(run: RunFolder, config: TrainConfig, data: dict[str, Any]) -
             f"{run.path} was trained with other settings than these: resume with the settings of its config.yaml, "
             "or train in another folder."
         )
-    if run.read_data()["fingerprint"] != data["fingerprint"]:
+    before = run.read_data()
+    if before["fingerprint"] != data["fingerprint"]:
         raise ResightError(f"{run.path} was trained on other crops than those in {data['root']}: train elsewhere.")
+    if "source" in data and before["source"]["fingerprint"] != data["source"]["fingerprint"]:
+        raise ResightError(
+            f"{run.path} was trained with another source than the labelled crops in {data['source']['root']}: give the "
+            "same, or train elsewhere."
+        )
 
 
 class _Clock:

@@ -32,7 +32,13 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     """One line of an epoch's metrics."""
     parts = [f"epoch {record['epoch']}/{epochs}"]
     if "loss" in record:
-        parts += [f"loss {record['loss']:.3f}", f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
+        parts.append(f"loss {record['loss']:.3f}")
+    if "clusters" in record:
+        parts += [f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
+    if "multilabel_mb" in record:
+        parts.append(f"multilabels of {record['reference_persons']:.0f} persons in {record['multilabel_mb']:.0f} MB")
+    if "pair_threshold" in record:
+        parts.append(f"agreement above {record['pair_threshold']:.2f}")
     if "round_ari" in record:
         parts.append(f"round {record['round']}: ARI {record['round_ari']:.3f} with the labels before")
     if "merged" in record:

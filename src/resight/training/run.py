@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 from resight.crops import CropTable
 from resight.errors import ResightError
 from resight.training.config import TrainConfig
+
+#: Prefix, in a file of weights, of what is not the encoder's.
+BESIDE = "method."
 
 
 def write_aside(file: Path, write: Callable[[Path], object]) -> None:
@@ -29,11 +32,11 @@ def write_aside(file: Path, write: Callable[[Path], object]) -> None:
     os.replace(aside, file)
 
 
-def table_fingerprint(table: CropTable, digest: str) -> str:
-    """Hash of a table's columns and of its files' contents (``digest``)."""
+def table_fingerprint(table: CropTable, digest: str, columns: tuple[str, ...] = ("camera", "time", "track")) -> str:
+    """Hash of a table's columns that matter and of its files' contents (``digest``)."""
     hasher = blake2b(digest.encode(), digest_size=16)
     hasher.update("\n".join(table.paths).encode())
-    for name in ("camera", "time", "track"):
+    for name in columns:
         column = getattr(table, name)
         hasher.update(name.encode() + (b"-" if column is None else np.ascontiguousarray(column).tobytes()))
     return hasher.hexdigest()
@@ -44,12 +47,14 @@ class RunFolder:
 
     ======================  ====================================================================
     ``config.yaml``         resolved settings, with the method's name
-    ``data.json``           where the crops came from, their fingerprint, unreadable crops
+    ``data.json``           where the crops came from, their fingerprint, unreadable crops; likewise of a source, with
+                            the names of its people
     ``metrics.jsonl``       one line an epoch; the same for the same seed, whatever the machine's speed
     ``timings.jsonl``       seconds of each epoch's stages
     ``labels/0001.npz``     pseudo-labels of each epoch
     ``agreement/0001.npz``  PPLR: cross agreement of each crop's parts in each epoch, ``(N, P)``
-    ``model.safetensors``   weights of the encoder to use (the average, if one is kept)
+    ``model.safetensors``   weights of the encoder to use (the average, if one is kept); under ``method.`` what the
+                            model needs beside it, such as MAR's agents
     ``weights/0010.safet…`` copies of them of earlier epochs, where ``keep_every`` asks for some
     ``checkpoint.pt``       full training state after the last whole epoch
     ``evaluation.json``     figures on the test split, where there is one
@@ -117,6 +122,9 @@ class RunFolder:
             "epoch": epoch or (epochs[-1]["epoch"] if epochs else 0),
             "camera_use_in_training": data["camera_use"],
             "identity_use_in_training": data.get("identity_use", False),
+            "source_in_training": {name: source[name] for name in ("root", "crops")} | {"people": len(source["people"])}
+            if (source := data.get("source"))
+            else None,
         }
 
     def save_values(self, name: str, epoch: int, values: np.ndarray) -> None:
@@ -131,11 +139,12 @@ class RunFolder:
 
         write_aside(folder / f"{epoch:04d}.npz", write)
 
-    def save_weights(self, module: nn.Module) -> None:
-        """Writes a module's state as safetensors."""
+    def save_weights(self, module: nn.Module, beside: Mapping[str, Tensor] | None = None) -> None:
+        """Writes a module's state as safetensors, and under ``method.`` what a model needs beside it."""
         from safetensors.torch import save_file
 
-        state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+        named = module.state_dict() | {f"{BESIDE}{name}": value for name, value in (beside or {}).items()}
+        state = {name: value.detach().cpu().contiguous() for name, value in named.items()}
         write_aside(self.weights_file, lambda file: save_file(state, file))
 
     def kept_weights(self, epoch: int) -> Path:
@@ -175,7 +184,9 @@ class RunFolder:
                 file.unlink(missing_ok=True)
             return None
         try:
-            state: dict[str, Any] = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True)
+            # a large one holds memories of every crop, which may not fit twice: they are read as they are copied
+            large = self.checkpoint_file.stat().st_size > 1 << 30
+            state: dict[str, Any] = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True, mmap=large)
         except Exception as error:
             raise ResightError(
                 f"The checkpoint {self.checkpoint_file} is damaged ({error}): train again in another folder."

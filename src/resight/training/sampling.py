@@ -21,6 +21,12 @@ class SamplingConfig(BaseModel):
     crops: int = Field(8, ge=1, description="K: crops of each")
     iterations: int = Field(80, ge=0, description="batches in an epoch; 0: as many as hold the crops once")
     prefer_other_cameras: bool = Field(False, description="a crop's companions come from other cameras first")
+    source_crops: int | None = Field(
+        None, ge=1, description="crops of a labelled source beside those of a batch (--source); null: as many"
+    )
+    source_apart: bool = Field(
+        False, description="show the encoder the source's crops by themselves, so that norms see one set at a time"
+    )
 
 
 def num_batches(labels: np.ndarray, config: SamplingConfig) -> int:
@@ -42,6 +48,15 @@ def crop_batches(labels: np.ndarray, config: SamplingConfig, rng: np.random.Gene
     """
     rows = np.flatnonzero(labels >= 0)
     return _rounds(rows, min(config.clusters * config.crops, len(rows)), num_batches(labels, config), rng)
+
+
+def source_batches(crops: int, config: SamplingConfig, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields ``count`` times the rows of the crops that a source of so many adds to a batch, in random order.
+
+    They come in rounds as in :func:`crop_batches`.
+    """
+    width = config.source_crops or config.clusters * config.crops
+    return _rounds(np.arange(crops), min(width, crops), count, rng)
 
 
 def _rounds(items: np.ndarray, width: int, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
