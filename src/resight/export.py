@@ -23,6 +23,11 @@ def check_cluster_file(file: Path) -> None:
     _check(file, (".csv", ".parquet"), "clusters")
 
 
+def check_description_file(file: Path) -> None:
+    """Refuses a file name that :func:`write_descriptions` has no format for, before any work is done."""
+    _check(file, (".csv", ".parquet"), "descriptions")
+
+
 def check_picture_file(file: Path) -> None:
     """Refuses a file name that a picture cannot be saved under, before any work is done."""
     _check(file, (".png", ".jpg", ".jpeg"), "pictures")
@@ -76,11 +81,30 @@ def write_embeddings(file: Path, table: CropTable, features: np.ndarray) -> None
 
 def write_clusters(file: Path, table: CropTable, labels: np.ndarray) -> None:
     """Writes one row a crop with its cluster, −1 for none, to ``.csv`` or ``.parquet``."""
+    _write_rows(file, _columns(table) | {"cluster": labels.astype(np.int64)})
+
+
+def write_descriptions(file: Path, table: CropTable, persons: np.ndarray, shares: np.ndarray) -> None:
+    """Writes one row a crop with the reference persons it is most like, to ``.csv`` or ``.parquet``.
+
+    Args:
+        file: Has the columns ``person_1``, ``share_1``, ``person_2`` and so on beside those of the table.
+        table: The crops.
+        persons: ``(N, K)`` names.
+        shares: ``(N, K)`` float32.
+    """
+    columns = _columns(table)
+    for place in range(persons.shape[1]):
+        columns |= {f"person_{place + 1}": persons[:, place], f"share_{place + 1}": shares[:, place]}
+    _write_rows(file, columns)
+
+
+def _write_rows(file: Path, columns: dict[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    rows = pa.table(_columns(table) | {"cluster": labels.astype(np.int64)})
+    rows = pa.table(columns)
     if file.suffix.lower() == ".csv":
         pyarrow.csv.write_csv(rows, file)
     else:

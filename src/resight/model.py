@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from resight.clustering import PseudoLabels, bottom_up, cluster_crops, clustering_quality
-from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image
+from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image, reference_crops
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
 from resight.encoders import Encoder, embed_images, map_images, read_state
 from resight.errors import ResightError
 from resight.evaluation import RerankOptions, evaluate_splits
+from resight.methods.mar import MarOptions
+from resight.proxies import log_multilabels
 from resight.training.config import TrainConfig, build_config
 from resight.training.loop import fit
 from resight.training.reporting import Reporter
-from resight.training.run import RunFolder, write_aside
+from resight.training.run import BESIDE, RunFolder, write_aside
 
 
 class Model:
@@ -31,12 +33,24 @@ class Model:
         encoder: The encoder.
         config: The settings it was trained with.
         run: The run folder it came from, if any.
+        agents: ``(P, D)`` L2-normalised agents of the persons it was trained to liken crops to (method ``mar``).
+        persons: What these are called.
     """
 
-    def __init__(self, encoder: Encoder, config: TrainConfig, run: RunFolder | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: TrainConfig,
+        run: RunFolder | None = None,
+        *,
+        agents: torch.Tensor | None = None,
+        persons: Sequence[str] = (),
+    ) -> None:
         self.encoder = encoder.eval()
         self.config = config
         self.run = run
+        self.agents = agents
+        self.persons = tuple(persons)
 
     @property
     def dim(self) -> int:
@@ -117,6 +131,48 @@ class Model:
             autocast=self._autocast,
             progress=None if progress is None else partial(progress, "embedding"),
         )
+
+    def multilabels(self, features: np.ndarray) -> np.ndarray:
+        """How like crops are to each reference person, by a model of the method ``mar``.
+
+        Args:
+            features: ``(N, D)`` embeddings.
+
+        Returns:
+            ``(N, P)`` float32: each row sums to 1, its columns are those of ``persons``.
+
+        Raises:
+            ResightError: the model has no reference persons.
+        """
+        blocks = [block.exp().cpu().numpy() for block in self._log_multilabels(features)]
+        return np.concatenate(blocks) if blocks else np.empty((0, len(self.persons)), np.float32)
+
+    def describe(self, features: np.ndarray, top: int = 5) -> tuple[np.ndarray, np.ndarray]:
+        """The reference persons that crops are most like: a description that people can read.
+
+        Args:
+            features: ``(N, D)`` embeddings.
+            top: How many of them, or all there are.
+
+        Returns:
+            ``(N, top)`` names, the most alike first, and ``(N, top)`` float32, their shares of the multilabel.
+
+        Raises:
+            ResightError: the model has no reference persons.
+        """
+        found = [block.exp().topk(min(top, block.shape[1])) for block in self._log_multilabels(features)]
+        if not found:
+            return np.empty((0, top), str), np.empty((0, top), np.float32)
+        weights, columns = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+        return np.array(self.persons)[columns], weights
+
+    def _log_multilabels(self, features: np.ndarray) -> Iterator[torch.Tensor]:
+        if self.agents is None or not isinstance(self.config.method, MarOptions):
+            raise ResightError("This model has no reference persons to describe crops by: train one with method mar.")
+        agents, scale = self.agents.to(self.encoder.mean.device), self.config.method.scale
+        for start in range(0, len(features), 1024):
+            block = torch.from_numpy(np.ascontiguousarray(features[start : start + 1024], np.float32))
+            yield log_multilabels(block.to(agents.device), agents, scale)
 
     def attention_maps(self, images: np.ndarray | Sequence[str | Path | np.ndarray]) -> dict[str, np.ndarray]:
         """What the model looks at in crops.
@@ -210,11 +266,15 @@ def load(run: str | Path, device: str | torch.device = "cpu", *, epoch: int | No
         raise ResightError(f"{run} has no weights of epoch {epoch}: {folder.describe_kept_weights()}.")
     config = folder.read_config()
     encoder = Encoder(config.encoder, load_weights=False)
+    state = read_state(weights)
+    beside = {name.removeprefix(BESIDE): state.pop(name) for name in list(state) if name.startswith(BESIDE)}
     try:
-        encoder.load_state_dict(read_state(weights))
+        encoder.load_state_dict(state)
     except RuntimeError as error:
         raise ResightError(f"{weights} does not fit the encoder in {folder.config_file}: {error}") from error
-    return Model(encoder.to(device), config, folder)
+    source = folder.read_data().get("source") if beside else None
+    persons = source["people"] if source else ()
+    return Model(encoder.to(device), config, folder, agents=beside.get("agents"), persons=persons)
 
 
 def train(
@@ -224,6 +284,8 @@ def train(
     *,
     recipe: str | Path | None = None,
     settings: dict[str, Any] | Sequence[str] = (),
+    source: CropTable | str | Path | None = None,
+    source_identities: int | None = None,
     resume: bool = False,
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
@@ -237,6 +299,8 @@ def train(
         out: The run folder to make.
         recipe: Name of one of the method's recipes, or a YAML file.
         settings: What differs from the recipe: ``{"epochs": 20, "optimizer.lr": 1e-4}`` or ``["epochs=20"]``.
+        source: Labelled crops of other people, a table or a path, for a method that learns from them as well (``mar``).
+        source_identities: How many of these people, the first in the order of their codes; all if not given.
         resume: Go on with the run in ``out``, with its own settings if neither recipe nor settings are given.
         cache: Folder of decoded crops; ``pixels`` beside ``out`` if not given.
         reporter: How progress is told; silent if not given.
@@ -248,6 +312,10 @@ def train(
         ResightError: bad data or settings, see :func:`resight.training.loop.fit`.
     """
     table = data if isinstance(data, CropTable) else read_crops(data)
+    if source is not None:
+        source = reference_crops(source if isinstance(source, CropTable) else read_crops(source), source_identities)
+    elif source_identities is not None:
+        raise ResightError("A number of source identities was given, but no source: name it with --source PATH.")
     out = Path(out)
     config = resolve_config(method, recipe, settings, resume=out if resume else None)
     cache = out.parent / "pixels" if cache is None else cache
@@ -264,7 +332,16 @@ def train(
         scores.update(evaluate_cached(model, pixels, progress=reporter.progress))
         return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
 
-    run = fit(config, table, out, resume=resume, cache=cache, reporter=reporter, evaluate=score if scored else None)
+    run = fit(
+        config,
+        table,
+        out,
+        source=source,
+        resume=resume,
+        cache=cache,
+        reporter=reporter,
+        evaluate=score if scored else None,
+    )
     model = load(run.path)
     if scored:
         if not scores:  # a finished run, resumed

@@ -14,7 +14,9 @@ from PIL import Image
 
 from resight import __version__
 
-COMMANDS = ("train", "evaluate", "transfer", "embed", "cluster", "attention", "check", "thin", "methods", "recipes")
+COMMANDS = (
+    "train", "evaluate", "transfer", "embed", "cluster", "describe", "attention", "check", "thin", "methods", "recipes",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +187,9 @@ def test_check(painted: Path, resight: Callable[..., tuple[int, str, str]]) -> N
         (["transfer", "RUN", "CROPS", "--source-data", "CROPS", "--data", "CROPS"], "not a run folder"),
         (["transfer", "RUN", "--source-data", "CROPS", "--data", "CROPS"], "--train-identities"),
         (["thin", "--data", "CROPS", "--to", "t.txt"], ".csv or .parquet"),
+        (["describe", "RUN", "--data", "CROPS"], "no reference persons"),
+        (["describe", "RUN", "--data", "CROPS", "--to", "d.txt"], ".csv or .parquet"),
+        (["train", "cluster_contrast", "--data", "CROPS", "--source", "CROPS"], "does not learn from a source"),
         (["recipes", "nothing"], "There is no method"),
     ],
 )
@@ -212,3 +217,35 @@ def test_import_is_quick_and_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_method_with_a_source_describes_crops(
+    painted: Path,
+    paint_crops: Callable[..., Path],
+    tiny: dict[str, object],
+    tmp_path: Path,
+    resight: Callable[..., tuple[int, str, str]],
+) -> None:
+    source, run = paint_crops(tmp_path / "source", identities=9, shots=2), tmp_path / "run"
+    settings = tiny | {"epochs": 2, "sampling.clusters": 8, "sampling.crops": 1, "sampling.source_crops": 8}
+    train = ("train", "mar", "--data", painted, "--train-identities", 6, "--out", run, "-q")
+    words = [f"{name}={value}" for name, value in settings.items()]
+    assert "name them with --source PATH" in resight(*train, *words)[2]
+    status, out, err = resight(*train, "--source", source, "--source-identities", 7, *words)
+    assert status == 0, err
+    assert f"labels of another set in training: 28 crops of 7 people in {source}" in " ".join(out.split())
+    assert "multilabels of 7 persons in 0 MB" in err
+    status, out, _ = resight("describe", run, "--data", painted, "--top", 2, "--crops", 4, "-q")
+    assert status == 0
+    assert out.count("_c") == 4
+    assert "7 of the source" in out
+    for name in ("d.csv", "d.parquet"):
+        out = resight("describe", run, "--data", painted, "--top", 2, "--to", tmp_path / name, "-q")[1]
+        assert "96 crops, each with 2 of 7 persons" in out
+    with (tmp_path / "d.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    columns = pq.read_table(tmp_path / "d.parquet").to_pydict()
+    for place in ("1", "2"):
+        assert [row[f"person_{place}"] for row in rows] == columns[f"person_{place}"]
+        assert {row[f"person_{place}"] for row in rows} <= set("1234567")
+    assert all(0 < float(row["share_2"]) <= float(row["share_1"]) < 1 for row in rows)

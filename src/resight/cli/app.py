@@ -127,6 +127,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="The run folder; runs/METHOD-1, -2, … if not given.", show_default=False)
     ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Labelled crops of other people, for a method that needs them (mar).", show_default=False),
+    ] = None,
+    source_identities: Annotated[
+        int | None,
+        typer.Option(min=2, help="Only the first N people of the source; all if not given.", show_default=False),
+    ] = None,
+    source_format: Annotated[str, typer.Option(help="Of the source, as --format.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out after a stop.")] = False,
     cache: CacheOption = None,
     quiet: QuietOption = False,
@@ -134,7 +143,7 @@ def train(
     """Train a model, without labels unless the method is called supervised.
 
     Identities in the data are never used for training, but by the method 'supervised': where there are labelled query
-    and gallery crops, the model is scored on them at the end.
+    and gallery crops, the model is scored on them at the end. Those of a --source are labels.
 
     Example: **resight train cluster_contrast --data cameras/ --out runs/first epochs=20**
     """
@@ -150,7 +159,16 @@ def train(
     out = out or _fresh_folder(method)
     with _reporter(quiet) as reporter:
         model = train_model(
-            method, table, out, recipe=recipe, settings=settings or [], resume=resume, cache=cache, reporter=reporter
+            method,
+            table,
+            out,
+            recipe=recipe,
+            settings=settings or [],
+            source=None if source is None else _read(source, source_format, None),
+            source_identities=source_identities,
+            resume=resume,
+            cache=cache,
+            reporter=reporter,
         )
     run = model.run
     assert run is not None
@@ -247,6 +265,9 @@ def _print_scores(scores: dict[str, Any], title: str = "Retrieval, last epoch") 
         f"{scores['unreadable']} unreadable crops left out" if scores.get("unreadable") else "",
         "identities in training: yes, this is a supervised model" if scores.get("identity_use_in_training") else "",
         "camera labels in training: " + (", ".join(cameras) if cameras else "none"),
+        f"labels of another set in training: {source['crops']} crops of {source['people']} people in {source['root']}"
+        if (source := scores.get("source_in_training"))
+        else "",
     ]
     console.print("; ".join(line for line in lines if line) + ".", highlight=False)
     if best := scores.get("best_epoch"):
@@ -407,6 +428,52 @@ def cluster(
     print(
         f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none; "
         f"the table is in {to}."
+    )
+
+
+@app.command()
+def describe(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Table to write: .csv or .parquet.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Reference persons named for each crop.")] = 5,
+    crops: Annotated[int, typer.Option(min=1, help="Crops printed, spread evenly over the data.")] = 10,
+    epoch: EpochOption = None,
+    format: FormatOption = "auto",
+    flip: FlipOption = None,
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Describe crops by the reference persons that they are most like, with a model of the method 'mar'.
+
+    Each person is followed by its share of the crop's soft multilabel, whose shares add up to 1. A table has one row a
+    crop, with the columns person_1, share_1, person_2, …
+
+    Example: **resight describe runs/mar-1 --data cameras/ --top 3**
+    """
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from resight.export import check_description_file, write_descriptions
+
+    if to is not None:
+        check_description_file(to)
+    model, pixels, features = _embed_data(run, epoch, data, format, flip, cache, quiet)
+    persons, shares = model.describe(features, top)
+    if to is not None:
+        write_descriptions(to, pixels.table, persons, shares)
+        print(f"{len(persons)} crops, each with {persons.shape[1]} of {len(model.persons)} persons, are in {to}.")
+        return
+    listing = Table("crop", *(f"{place + 1}" for place in range(persons.shape[1])))
+    for row in np.linspace(0, len(persons) - 1, min(crops, len(persons))).round().astype(int):
+        cells = (f"{name} ({share:.3f})" for name, share in zip(persons[row], shares[row], strict=True))
+        listing.add_row(pixels.table.paths[row], *cells)
+    Console().print(listing)
+    print(
+        f"Persons by their names in the {len(model.persons)} of the source; --to FILE writes all {len(persons)} crops."
     )
 
 
