@@ -41,6 +41,8 @@ def train(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any
     words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + options.settings
     method = row.get("method", table["method"])
     data = [row["data"]] if "data" in row else [str(options.data), "--train-identities", str(options.train_identities)]
+    data += ["--source", str(options.source)] if options.source else []
+    data += ["--source-identities", str(options.source_identities)] if options.source_identities else []
     command = [
         sys.executable, "-m", "resight", "train", method, "--data", *data, "--recipe", table.get("recipe", "default"),
         "--out", str(folder), "--cache", str(options.out / "pixels"), "--resume", "--quiet", *words,
@@ -100,8 +102,9 @@ def report(options: argparse.Namespace, table: dict[str, Any]) -> str:
         cells += [describe([score[name] for score in scores]) for name in ("mAP", "rank1", "rank10")]
         means = {epoch: 100 * statistics.mean(found) for epoch, found in sorted(earlier.items())}
         cells += [", ".join(f"epoch {epoch}: {mean:.1f}" for epoch, mean in means.items())]
-        cells += [describe([epoch["clusters"] for epoch in last], 1, 0)]
-        cells += [describe([epoch.get("all_ari", 0.0) for epoch in last], 1, 3)]
+        clustered = all("clusters" in epoch for epoch in last)
+        cells += [describe([epoch["clusters"] for epoch in last], 1, 0) if clustered else "–"]
+        cells += [describe([epoch.get("all_ari", 0.0) for epoch in last], 1, 3) if clustered else "–"]
         cells += [describe([value / 60 for value in seconds], 1, 1)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -128,6 +131,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="of the rows that name none")
     parser.add_argument("--train-identities", type=int, help="of that data")
     parser.add_argument("--out", type=Path, required=True, help="folder of run folders")
+    parser.add_argument("--source", type=Path, help="labelled crops of other people, for methods that need them")
+    parser.add_argument("--source-identities", type=int, help="only the first N people of the source")
     parser.add_argument("--recipe", help="instead of the table's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--rows", nargs="+", help="only the rows of these names")
