@@ -22,11 +22,11 @@ def camera_statistics(values: Tensor, camera: Tensor, cameras: int) -> tuple[Ten
         ``(V, P)`` means and standard deviations (n − 1 in the denominator; the gradient of one that is 0 is taken as
         0), and ``(V,)`` bool: whether a camera has the two rows that a deviation takes.
     """
-    # index_add and not bincount, which a GPU would have to be waited for
-    count = values.new_zeros(cameras, 1).index_add(0, camera, values.new_ones(len(camera), 1))
-    empty = values.new_zeros(cameras, values.shape[1])
-    mean = empty.index_add(0, camera, values) / count.clamp(min=1)
-    variance = empty.index_add(0, camera, (values - mean[camera]).square()) / (count - 1).clamp(min=1)
+    # sums as products: no shape depends on the cameras, and a GPU adds in the same order each time
+    inside = (camera == torch.arange(cameras, device=camera.device)[:, None]).to(values.dtype)
+    count = inside.sum(1, keepdim=True)
+    mean = inside @ values / count.clamp(min=1)
+    variance = inside @ (values - inside.T @ mean).square() / (count - 1).clamp(min=1)
     spread = variance > 0
     return mean, torch.where(spread, variance, 1.0).sqrt() * spread, (count > 1).squeeze(1)
 
