@@ -7,6 +7,7 @@ step. Features stand in for those of a trained encoder, so that there is somethi
     python benchmarks/cost.py pplr --recipe market1501 --against method.refine=none --embedded 64 --steps 3
     python benchmarks/cost.py cluster_contrast --against method.update=hard
     python benchmarks/cost.py dcmip --against-method cluster_contrast
+    python benchmarks/cost.py mar --against method.discriminative_weight=0
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import nn
 
 from resight.crops import CropTable
 from resight.encoders import embed_images
-from resight.methods import Batch
+from resight.methods import METHODS, Batch
 from resight.training.config import TrainConfig, build_config
 from resight.training.loop import _accelerator, _Learner
 from resight.training.run import RunFolder
@@ -48,7 +49,8 @@ class Side:
 
     def __init__(self, config: TrainConfig, table: CropTable, folder: Path) -> None:
         self.config, self.table = config, table
-        self.learner = _Learner(config, _accelerator(config, RunFolder(folder)), table)
+        self.source = table if METHODS[config.method.name].uses_source else None  # the same crops, for their cost
+        self.learner = _Learner(config, _accelerator(config, RunFolder(folder)), table, self.source)
         self.method = self.learner.method
         self.seconds: dict[str, list[float]] = {}
 
@@ -85,6 +87,9 @@ class Side:
         device = self.learner.accelerator.device
         self.all_labels = torch.from_numpy(self.labels).to(device)
         self.cameras = torch.from_numpy(self.table.camera).to(device)
+        if self.source is not None:
+            self.people = np.unique(self.source.require("identity", "a source"), return_inverse=True)[1]
+            self.learner.start_source(features, self.people)
         self.learner.start_epoch(torch.from_numpy(features).to(device), self.all_labels, self.cameras)
         self.learner.encoder.train()
         sampling = self.config.sampling.model_copy(update={"iterations": 10_000})
@@ -94,10 +99,15 @@ class Side:
         """One step of the training loop on images of noise."""
         device, encoder = self.learner.accelerator.device, self.config.encoder
         rows = torch.from_numpy(next(self.rows)).to(device)
-        images = torch.randn(len(rows) * self.method.views, 3, encoder.height, encoder.width, generator=generator).to(
+        batch = Batch(rows, self.all_labels[rows], self.cameras[rows], self.epoch)
+        count = len(rows) * self.method.views
+        if self.source is not None:
+            beside = self.config.sampling.source_crops or len(rows)
+            batch.source_labels = torch.from_numpy(self.people[:beside]).to(device)
+            count += beside
+        images = torch.randn(count, 3, encoder.height, encoder.width, generator=generator).to(
             device, memory_format=torch.channels_last
         )
-        batch = Batch(rows, self.all_labels[rows], self.cameras[rows], self.epoch)
         start = time.perf_counter()
         self.learner.step(batch, images, 1e-6)  # ends with a transfer from the device, so nothing is left running
         self.tell("step", time.perf_counter() - start)

@@ -59,6 +59,18 @@ def test_the_loss_is_its_two_terms_weighted() -> None:
     assert list(without.loss(Batch(torch.arange(4), labels, None, 0), features)) == ["triplet"]
 
 
+def test_a_softmax_over_cosines() -> None:
+    learner = method(triplet_weight=0, softmax_scale=8, label_smoothing=0)
+    learner.prepare(table_of([1, 1, 2, 3]))
+    labels = torch.tensor([0, 0, 1, 2])
+    neck = 5 * torch.randn(4, learner.dim)
+    features = Features(F.normalize(neck), neck, torch.empty(0))
+    term = learner.loss(Batch(torch.arange(4), labels, None, 0), features)["softmax"]
+    assert learner.classifier is not None
+    cosine = F.cosine_similarity(neck[:, None], learner.classifier.weight[None], dim=2)
+    assert term.item() == pytest.approx(-(8 * cosine).log_softmax(1)[torch.arange(4), labels].mean().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("identity", [[5, 5, 5], [0, -1, 2]])
 def test_one_person_is_too_few(identity: list[int]) -> None:
     with pytest.raises(ResightError, match="at least two people"):

@@ -30,6 +30,9 @@ class SupervisedOptions(MethodOptions):
     margin: float | None = Field(0.3, gt=0, description="of the triplets; null is the soft margin")
     softmax_weight: float = Field(1.0, ge=0, description="weight of the softmax over identities; 0 leaves it out")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of the softmax's targets")
+    softmax_scale: float | None = Field(
+        None, gt=0, description="of cosines that the softmax is over, as suits an encoder without neck; null: products"
+    )
 
 
 class Supervised(Method):
@@ -66,7 +69,9 @@ class Supervised(Method):
             )
         if self.options.softmax_weight:
             self.classifier = nn.Linear(self.dim, people, bias=False)
-            nn.init.normal_(self.classifier.weight, std=0.001)
+            # rows of length 1 where only their direction counts, which steps of the optimiser would turn too fast else
+            std = 0.001 if self.options.softmax_scale is None else self.dim**-0.5
+            nn.init.normal_(self.classifier.weight, std=std)
 
     def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
         """The identities, numbered from 0; −1 for crops of no one."""
@@ -85,7 +90,11 @@ class Supervised(Method):
                 features.embedding, batch.labels, options.margin
             )
         if self.classifier is not None:
+            if options.softmax_scale is None:
+                logits = self.classifier(features.neck)
+            else:
+                logits = options.softmax_scale * F.linear(features.embedding, F.normalize(self.classifier.weight))
             terms["softmax"] = options.softmax_weight * F.cross_entropy(
-                self.classifier(features.neck), batch.labels, label_smoothing=options.label_smoothing
+                logits, batch.labels, label_smoothing=options.label_smoothing
             )
         return terms
