@@ -139,7 +139,7 @@ def test_transfer(run: Path, painted: Path, resight: Callable[..., tuple[int, st
     assert [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")] == [
         "crops", "crops to crops, before adaptation", "crops to crops, after adaptation",
     ]  # fmt: skip
-    assert f"{run} (cluster_contrast, 3 epochs) started from none; camera labels in training: none." in out
+    assert f"{run}: cluster_contrast, epoch 3; started from weights none; camera labels in training: none." in out
     rows = json.loads(resight(*words, "--json")[1])
     assert rows[0]["mAP"] == json.loads((run / "evaluation.json").read_text())["mAP"]
     assert rows[1]["mAP"] == rows[2]["mAP"] != rows[0]["mAP"]

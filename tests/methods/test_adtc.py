@@ -22,7 +22,7 @@ from resight.model import transfer_report
 from resight.training.config import build_config
 from resight.training.loop import fit
 from resight.training.reporting import Reporter, describe_epoch
-from resight.training.run import RunFolder
+from resight.training.run import RunFolder, runs_behind
 
 CLUSTERING = ClusteringConfig(k1=8, k2=3)
 
@@ -197,6 +197,12 @@ def test_adaptation_beats_the_source_model_it_starts_from(
     assert start["test_mAP"] == before["mAP"]  # the whole encoder started, not its backbone alone
     assert epochs[-1]["test_mAP"] > start["test_mAP"] + 0.05
     assert adapted.run.read_data()["camera_use"] == []
+    assert adapted.run.facts()["identity_use_in_training"] is False
+    behind = {"run": str(tmp_path / "runs" / "source"), "root": str(tmp_path / "source")}
+    behind |= {"camera_use": [], "identity_use": True}
+    assert adapted.run.facts()["started_from"] == [behind]
+    assert runs_behind(str(tmp_path / "runs" / "adapted" / "model.safetensors"))[1:] == [behind]
+    assert runs_behind("none") == []
     assert list(adapted.attention_maps(np.zeros((1, 3, 32, 16), np.uint8))) == ["activation", "voxel"]
 
     rows = transfer_report(source, source_crops, target_crops, [adapted])

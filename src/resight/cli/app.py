@@ -265,6 +265,7 @@ def _print_scores(scores: dict[str, Any], title: str = "Retrieval, last epoch") 
         f"{scores['unreadable']} unreadable crops left out" if scores.get("unreadable") else "",
         "identities in training: yes, this is a supervised model" if scores.get("identity_use_in_training") else "",
         "camera labels in training: " + (", ".join(cameras) if cameras else "none"),
+        *(_describe_start(start) for start in scores.get("started_from") or []),
         f"labels of another set in training: {source['crops']} crops of {source['people']} people in {source['root']}"
         if (source := scores.get("source_in_training"))
         else "",
@@ -341,13 +342,21 @@ def transfer(
     console.print(table)
     for model in models[1:]:
         assert model.run is not None
-        facts, encoder = model.run.facts(), model.config.encoder
-        console.print(
-            f"{model.run.path} ({model.config.method.name}, {facts['epoch']} epochs) started from {encoder.weights}; "
-            f"camera labels in training: {', '.join(facts['camera_use_in_training']) or 'none'}"
-            f"{'; identities in training: yes' if facts['identity_use_in_training'] else ''}.",
-            highlight=False,
-        )
+        facts = model.run.facts()
+        starts = [_describe_start(start) for start in facts["started_from"]]
+        words = [
+            f"{model.run.path}: {model.config.method.name}, epoch {facts['epoch']}",
+            *(starts or [f"started from weights {model.config.encoder.weights}"]),
+            f"camera labels in training: {', '.join(facts['camera_use_in_training']) or 'none'}",
+            "identities in training: yes" if facts["identity_use_in_training"] else "",
+        ]
+        console.print("; ".join(word for word in words if word) + ".", highlight=False)
+
+
+def _describe_start(start: dict[str, Any]) -> str:
+    """Where a run's first weights come from, in words."""
+    labels = "with identities" if start["identity_use"] else "without identities"
+    return f"started from {start['run']}, trained {labels} on {start['root']}"
 
 
 def _embed_data(

@@ -23,7 +23,7 @@ from resight.training.augment import augment, epoch_seed
 from resight.training.config import TrainConfig, flatten
 from resight.training.ema import WeightAverage
 from resight.training.reporting import Reporter
-from resight.training.run import RunFolder, table_fingerprint
+from resight.training.run import RunFolder, runs_behind, table_fingerprint
 from resight.training.sampling import batches, num_batches, source_batches
 from resight.training.schedules import build_optimizer, learning_rate_factor, renew_parameters
 
@@ -439,6 +439,8 @@ def _describe_data(pixels: PixelCache, config: TrainConfig, method: Method, sour
 
     data = describe(pixels, table_fingerprint(pixels.table, pixels.digest))
     data |= {"camera_use": use, "identity_use": method.uses_identities}
+    if behind := runs_behind(config.encoder.weights):
+        data["started_from"] = behind
     if source is not None:
         data["source"] = describe(source.pixels, source.fingerprint) | {"people": source.people}
     return data

@@ -42,13 +42,29 @@ def table_fingerprint(table: CropTable, digest: str, columns: tuple[str, ...] = 
     return hasher.hexdigest()
 
 
+def runs_behind(weights: str) -> list[dict[str, Any]]:
+    """The runs that first weights come from, the latest first: a run's folder, its crops and the labels it used.
+
+    Empty for weights that come from no run, such as ImageNet's.
+    """
+    path = Path(weights)
+    folder = path if path.is_dir() else path.parent
+    run = RunFolder(folder)
+    if weights in ("none", "imagenet") or not (run.config_file.is_file() and run.data_file.is_file()):
+        return []
+    data = run.read_data()
+    told = {"run": str(folder), "root": data["root"]}
+    told |= {name: data.get(name) for name in ("camera_use", "identity_use")}
+    return [told, *data.get("started_from", [])]
+
+
 class RunFolder:
     """Names and files of a run.
 
     ======================  ====================================================================
     ``config.yaml``         resolved settings, with the method's name
     ``data.json``           where the crops came from, their fingerprint, unreadable crops; likewise of a source, with
-                            the names of its people
+                            the names of its people; the runs whose weights this one starts from
     ``metrics.jsonl``       one line an epoch; the same for the same seed, whatever the machine's speed
     ``timings.jsonl``       seconds of each epoch's stages
     ``labels/0001.npz``     pseudo-labels of each epoch
@@ -122,6 +138,7 @@ class RunFolder:
             "epoch": epoch or (epochs[-1]["epoch"] if epochs else 0),
             "camera_use_in_training": data["camera_use"],
             "identity_use_in_training": data.get("identity_use", False),
+            "started_from": data.get("started_from", []),
             "source_in_training": {name: source[name] for name in ("root", "crops")} | {"people": len(source["people"])}
             if (source := data.get("source"))
             else None,
