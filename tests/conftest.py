@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resight.training.reporting import Reporter
+
 
 def _paint_crops(
     folder: Path, identities: int = 12, cameras: int = 2, shots: int = 4, cast: float = 0.25, noise: float = 12
@@ -42,6 +44,27 @@ def _paint_crops_fixture() -> Callable[..., Path]:
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 crops of 12 identities in 2 cameras."""
     return _paint_crops(tmp_path_factory.mktemp("painted") / "crops")
+
+
+class _Stop(Reporter):
+    """Interrupts a run, as a person would."""
+
+    def __init__(self, moment: str) -> None:
+        self.moment = moment
+
+    def epoch(self, record: dict[str, object], epochs: int) -> None:
+        if self.moment == f"after epoch {record['epoch']}":
+            raise KeyboardInterrupt
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        if self.moment == f"in {what}" and done == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session")
+def stop_at() -> Callable[[str], Reporter]:
+    """A reporter that interrupts its run "after epoch 2", say, or "in epoch 3", in the third step."""
+    return _Stop
 
 
 #: Settings under which a run on ``painted`` takes a second or two.

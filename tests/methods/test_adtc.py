@@ -147,24 +147,15 @@ def test_a_run_ends_after_the_round_whose_labels_settled(
 
 @pytest.mark.parametrize("stop", ["after epoch 1", "after epoch 2", "in epoch 4"])
 def test_a_resumed_run_gives_the_same_numbers(
-    stop: str, painted: Path, tiny: dict[str, object], tmp_path: Path
+    stop: str, stop_at: Callable[[str], Reporter], painted: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:
     """Within, at and after the end of a round."""
     settings = tiny | ROUNDS | VOXEL | {"epochs": 5, "sampling.iterations": 4}
     table = read_crops(painted)
     whole = run_to_end(table, settings, tmp_path / "whole")
 
-    class Stop(Reporter):
-        def epoch(self, record: dict[str, object], epochs: int) -> None:
-            if stop == f"after epoch {record['epoch']}":
-                raise KeyboardInterrupt
-
-        def progress(self, what: str, done: int, total: int) -> None:
-            if stop == f"in {what}" and done == 3:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run_to_end(table, settings, tmp_path / "cut", reporter=Stop())
+        run_to_end(table, settings, tmp_path / "cut", reporter=stop_at(stop))
     resumed = run_to_end(table, settings, tmp_path / "cut", resume=True)
     for name in ("metrics_file", "weights_file"):
         assert getattr(resumed, name).read_bytes() == getattr(whole, name).read_bytes()

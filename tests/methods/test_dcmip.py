@@ -281,24 +281,15 @@ def test_an_average_that_is_clustered_may_run_on(painted: Path, tiny: dict[str, 
 
 @pytest.mark.parametrize("stop", ["after epoch 1", "after epoch 3", "in epoch 2", "in epoch 4"])
 def test_a_resumed_run_gives_the_same_numbers(
-    stop: str, painted: Path, tiny: dict[str, object], tmp_path: Path
+    stop: str, stop_at: Callable[[str], Reporter], painted: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:
     """Before, at and after the first epoch with instances, which is the third."""
     settings = tiny | RUN | {"epochs": 4, "method.first_epochs": 2}
     table = read_crops(painted)
     whole = run_to_end(table, settings, tmp_path / "whole")
 
-    class Stop(Reporter):
-        def epoch(self, record: dict[str, object], epochs: int) -> None:
-            if stop == f"after epoch {record['epoch']}":
-                raise KeyboardInterrupt
-
-        def progress(self, what: str, done: int, total: int) -> None:
-            if stop == f"in {what}" and done == 3:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run_to_end(table, settings, tmp_path / "cut", reporter=Stop())
+        run_to_end(table, settings, tmp_path / "cut", reporter=stop_at(stop))
     resumed = run_to_end(table, settings, tmp_path / "cut", resume=True)
     for name in ("metrics_file", "weights_file"):
         assert getattr(resumed, name).read_bytes() == getattr(whole, name).read_bytes()

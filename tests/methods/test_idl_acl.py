@@ -203,20 +203,16 @@ def test_training_beats_its_start_and_every_stage_can_be_had_again(
         resight.load(tmp_path / "run", epoch=12)
 
 
-def test_a_resumed_run_gives_the_same_numbers(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+def test_a_resumed_run_gives_the_same_numbers(
+    stop_at: Callable[[str], Reporter], painted: Path, tiny: dict[str, object], tmp_path: Path
+) -> None:
     table = resight.read_crops(painted)
     settings = tiny | SCHEDULE | {"epochs": 5}
     whole = resight.train("idl_acl", table, tmp_path / "whole", settings=settings)
     assert whole.run is not None
-    stop_after = 3
-
-    class Stop(Reporter):
-        def epoch(self, record: dict[str, object], epochs: int) -> None:
-            if record["epoch"] == stop_after:
-                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        resight.train("idl_acl", table, tmp_path / "cut", settings=settings, reporter=Stop())
+        resight.train("idl_acl", table, tmp_path / "cut", settings=settings, reporter=stop_at("after epoch 3"))
     resumed = resight.train("idl_acl", table, tmp_path / "cut", settings=settings, resume=True)
     assert resumed.run is not None
     assert resumed.run.metrics_file.read_bytes() == whole.run.metrics_file.read_bytes()

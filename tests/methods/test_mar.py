@@ -259,6 +259,7 @@ def test_labels_of_the_target_never_reach_training(
 @pytest.mark.parametrize("memory_gb", [1.0, 0.0])
 def test_a_resumed_run_gives_the_same_numbers(
     stop: str,
+    stop_at: Callable[[str], Reporter],
     memory_gb: float,
     whole: RunFolder,
     painted: Path,
@@ -266,19 +267,10 @@ def test_a_resumed_run_gives_the_same_numbers(
     tiny: dict[str, object],
     tmp_path: Path,
 ) -> None:
-    class Stop(Reporter):
-        def epoch(self, record: dict[str, object], epochs: int) -> None:
-            if stop == f"after epoch {record['epoch']}":
-                raise KeyboardInterrupt
-
-        def progress(self, what: str, done: int, total: int) -> None:
-            if stop == f"in {what}" and done == 3:
-                raise KeyboardInterrupt
-
     settings = tiny | RUN | {"method.memory_gb": memory_gb}
     data, out, source = read_crops(painted), tmp_path / "cut", read_crops(reference)
     with pytest.raises(KeyboardInterrupt):
-        run_to_end(data, settings, out, source=source, reporter=Stop())
+        run_to_end(data, settings, out, source=source, reporter=stop_at(stop))
     resumed = run_to_end(data, settings, out, source=source, resume=True)
     for name in ("metrics_file", "weights_file"):
         assert getattr(resumed, name).read_bytes() == getattr(whole, name).read_bytes()

@@ -275,25 +275,21 @@ def test_the_whole_run_with_beta_1_and_full_agreement_is_the_baselines(
 
 
 @pytest.mark.parametrize("rows", [None, 40])
-@pytest.mark.parametrize("stop", ["after an epoch", "in a step"])
+@pytest.mark.parametrize("stop", ["after epoch 2", "in epoch 3"])
 def test_a_resumed_run_gives_the_same_numbers(
-    stop: str, rows: int | None, painted: Path, tiny: dict[str, object], tmp_path: Path
+    stop: str,
+    stop_at: Callable[[str], Reporter],
+    rows: int | None,
+    painted: Path,
+    tiny: dict[str, object],
+    tmp_path: Path,
 ) -> None:
     settings = tiny | TINY | {"epochs": 3, "method.classifier_rows": rows, "method.camera_weight": 0.5}
     table = read_crops(painted)
     whole = run_to_end(table, settings, tmp_path / "whole")
 
-    class Stop(Reporter):
-        def epoch(self, record: dict[str, object], epochs: int) -> None:
-            if record["epoch"] == 2 and stop == "after an epoch":
-                raise KeyboardInterrupt
-
-        def progress(self, what: str, done: int, total: int) -> None:
-            if what == "epoch 3" and done == 3 and stop == "in a step":
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run_to_end(table, settings, tmp_path / "cut", reporter=Stop())
+        run_to_end(table, settings, tmp_path / "cut", reporter=stop_at(stop))
     resumed = run_to_end(table, settings, tmp_path / "cut", resume=True)
     for name in ("metrics_file", "weights_file"):
         assert getattr(resumed, name).read_bytes() == getattr(whole, name).read_bytes()
