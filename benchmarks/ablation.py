@@ -32,6 +32,12 @@ def run_folder(out: Path, row: str, seed: int) -> Path:
     return out / f"{re.sub('[^a-z0-9]+', '-', row.lower()).strip('-')}-{seed}"
 
 
+def finished(options: argparse.Namespace, row: dict[str, Any]) -> list[Path]:
+    """The folders of a row's runs that came to their end."""
+    folders = [run_folder(options.out, row["name"], seed) for seed in options.seeds]
+    return [folder for folder in folders if (folder / "evaluation.json").is_file()]
+
+
 def train(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any], seed: int) -> None:
     """Trains one run to its end in a process of its own; its output goes beside its folder."""
     folder = run_folder(options.out, row["name"], seed)
@@ -82,8 +88,7 @@ def report(options: argparse.Namespace, table: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in table["rows"]:
-        runs = [folder for seed in options.seeds if (folder := run_folder(options.out, row["name"], seed)).is_dir()]
-        done = [folder for folder in runs if (folder / "evaluation.json").is_file()]
+        done = finished(options, row)
         if not done:
             continue
         scores = [json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) for folder in done]
@@ -114,8 +119,7 @@ def by_epoch(options: argparse.Namespace, table: dict[str, Any]) -> str:
     """The chosen metrics of each row epoch by epoch, the mean over the finished runs, as Markdown."""
     lines = ["| | metric | seeds | epochs |", "|---|---|---|---|"]
     for row in table["rows"]:
-        runs = [run_folder(options.out, row["name"], seed) for seed in options.seeds]
-        epochs = [read_lines(run / "metrics.jsonl") for run in runs if (run / "evaluation.json").is_file()]
+        epochs = [read_lines(folder / "metrics.jsonl") for folder in finished(options, row)]
         for name in options.by_epoch if epochs else []:
             found = [[epoch[name] for epoch in run if name in epoch] for run in epochs]
             means = [f"{statistics.mean(values):.3g}" for values in zip(*found, strict=False)]
