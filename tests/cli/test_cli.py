@@ -132,7 +132,7 @@ def test_attention_shows_what_can_be_read(
 
 
 def test_transfer(run: Path, painted: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
-    words = ("transfer", run, run, "--source-data", painted, "--source-train-identities", 8, "--data", painted)
+    words = ("transfer", run, run, "--source-data", painted, "--source-identities", 8, "--data", painted)
     words += ("--train-identities", 6, "-q")
     status, out, _ = resight(*words)
     assert status == 0

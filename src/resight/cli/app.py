@@ -47,6 +47,7 @@ SplitOption = Annotated[
     typer.Option(
         "--train-identities",
         min=1,
+        metavar="N",
         help="Divide labelled crops: the first N identities train (labels unseen), the others test.",
         show_default=False,
     ),
@@ -64,6 +65,7 @@ EpochOption = Annotated[
     int | None,
     typer.Option(
         min=1,
+        metavar="N",
         help="An earlier epoch, where training kept its weights (keep_every); the last if not given.",
         show_default=False,
     ),
@@ -198,7 +200,9 @@ def evaluate(
     epoch: EpochOption = None,
     ap: Annotated[
         APConvention,
-        typer.Option("--ap", help="Average precision: 'standard', or 'trapezoidal' as Market-1501's MATLAB code."),
+        typer.Option(
+            "--ap", metavar="FORM", help="Average precision: 'standard', or 'trapezoidal' as Market-1501's MATLAB code."
+        ),
     ] = APConvention.standard,
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by k-reciprocal neighbours.")] = False,
     k1: Annotated[int, typer.Option(help="Neighbours in re-ranking.")] = 20,
@@ -300,8 +304,9 @@ def transfer(
         typer.Argument(metavar="ADAPTED", help="Run folders of models trained on the target.", show_default=False),
     ] = None,
     source_format: Annotated[str, typer.Option(help="As --format, of the source.")] = "auto",
-    source_train_identities: Annotated[
-        int | None, typer.Option(min=1, help="As --train-identities, of the source.", show_default=False)
+    source_identities: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="As --train-identities, of the source.", show_default=False),
     ] = None,
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
@@ -320,7 +325,7 @@ def transfer(
     from resight.model import load, transfer_report
 
     models = [load(run) for run in (source, *(adapted or []))]
-    tables = _read(source_data, source_format, source_train_identities), _read(data, format, train_identities)
+    tables = _read(source_data, source_format, source_identities), _read(data, format, train_identities)
     with _reporter(quiet) as reporter:
         rows = transfer_report(models[0], *tables, models[1:], flip=flip, cache=cache, progress=reporter.progress)
     if as_json:
