@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="print the table of the finished runs and train nothing")
     parser.add_argument("--by-epoch", nargs="+", metavar="METRIC", help="print these of metrics.jsonl for every epoch")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, sharing the processor's cores")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # settings may stand between options
     table = yaml.safe_load(options.table.read_text(encoding="utf-8"))
     if options.recipe:
         table["recipe"] = options.recipe
