@@ -1,0 +1,30 @@
+"""The tables of benchmarks/ablations can be run: known settings, and a folder of its own for each row."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from resight.training.config import build_config
+
+TABLES = sorted((Path(__file__).parents[1] / "benchmarks" / "ablations").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", TABLES, ids=lambda file: file.stem)
+def test_rows_of_a_table(file: Path) -> None:
+    table = yaml.safe_load(file.read_text(encoding="utf-8"))
+    built = []
+    for row in table["rows"]:
+        settings = table.get("settings", {}) | row.get("settings", {})
+        words = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+        config = build_config(row.get("method", table["method"]), table["recipe"], words)
+        built.append((config.model_dump_json(), row.get("data")))
+    assert len(set(built)) == len(built) > 1, "two rows are the same run"
+    folders = {re.sub("[^a-z0-9]+", "-", row["name"].lower()).strip("-") for row in table["rows"]}
+    assert len(folders) == len(built)
+
+
+def test_there_are_tables() -> None:
+    assert len(TABLES) > 10
