@@ -1,7 +1,7 @@
 """The tables of benchmarks/ablations can be run: known settings, and a folder of its own for each row."""
 
 import json
-import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,13 @@ import yaml
 
 from resight.training.config import build_config
 
-TABLES = sorted((Path(__file__).parents[1] / "benchmarks" / "ablations").glob("*.yaml"))
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TABLES = sorted((BENCHMARKS / "ablations").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", TABLES, ids=lambda file: file.stem)
 def test_rows_of_a_table(file: Path) -> None:
+    run_folder = runpy.run_path(str(BENCHMARKS / "ablation.py"))["run_folder"]
     table = yaml.safe_load(file.read_text(encoding="utf-8"))
     built = []
     for row in table["rows"]:
@@ -22,8 +24,7 @@ def test_rows_of_a_table(file: Path) -> None:
         config = build_config(row.get("method", table["method"]), table["recipe"], words)
         built.append((config.model_dump_json(), row.get("data")))
     assert len(set(built)) == len(built) > 1, "two rows are the same run"
-    folders = {re.sub("[^a-z0-9]+", "-", row["name"].lower()).strip("-") for row in table["rows"]}
-    assert len(folders) == len(built)
+    assert len({run_folder(Path("out"), row["name"], 0) for row in table["rows"]}) == len(built)
 
 
 def test_there_are_tables() -> None:
