@@ -38,13 +38,18 @@ def finished(options: argparse.Namespace, row: dict[str, Any]) -> list[Path]:
     return [folder for folder in folders if (folder / "evaluation.json").is_file()]
 
 
+def row_settings(table: dict[str, Any], row: dict[str, Any], **others: Any) -> list[str]:
+    """What the command line is told of a row, ``others`` instead of its own."""
+    settings = table.get("settings", {}) | row.get("settings", {}) | others
+    return [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+
+
 def train(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any], seed: int) -> None:
     """Trains one run to its end in a process of its own; its output goes beside its folder."""
     folder = run_folder(options.out, row["name"], seed)
     if (folder / "evaluation.json").is_file():
         return
-    settings = table.get("settings", {}) | row.get("settings", {}) | {"seed": seed}
-    words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + options.settings
+    words = row_settings(table, row, seed=seed) + options.settings
     method = row.get("method", table["method"])
     data = [row["data"]] if "data" in row else [str(options.data), "--train-identities", str(options.train_identities)]
     data += ["--source", str(options.source)] if options.source else []
@@ -62,8 +67,7 @@ def train(options: argparse.Namespace, table: dict[str, Any], row: dict[str, Any
 
 def backbone_parameters(table: dict[str, Any], row: dict[str, Any], extra: list[str]) -> float:
     """Millions of parameters of a row's backbone."""
-    settings = table.get("settings", {}) | row.get("settings", {}) | {"encoder.weights": "none"}
-    words = [f"{name}={json.dumps(value)}" for name, value in settings.items()] + extra
+    words = row_settings(table, row, **{"encoder.weights": "none"}) + extra
     config = build_config(row.get("method", table["method"]), table.get("recipe"), words)
     return sum(p.numel() for p in Encoder(config.encoder).backbone.parameters()) / 1e6
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
 import numba
 import numpy as np
 import torch
 from clustering import SIZES, peers_neighbours
 from hard_features import hard_features, hard_world
+from measure import measured
 
 from resight.clustering import cross_agreement, nearest_neighbours
 
@@ -53,21 +53,17 @@ def main() -> None:
     cross_agreement(given, [given], options.k)  # compile first
     seconds: dict[str, list[float]] = {"search": [], "agreement": [], "usual search": [], "usual agreement": []}
     for _ in range(options.repeats):
-        start = time.perf_counter()
-        lists = [nearest_neighbours(part, depth).indices for part in parts]
-        found = time.perf_counter()
-        ours = cross_agreement(given, lists, options.k)
-        end = time.perf_counter()
-        seconds["search"].append(found - start)
-        seconds["agreement"].append(end - found)
-        start = time.perf_counter()
-        rows = [torch.nn.functional.normalize(torch.from_numpy(part)) for part in parts]
-        others = [peers_neighbours(part, depth) for part in rows]
-        found = time.perf_counter()
-        theirs = peers_agreement(given, others, options.k)
-        end = time.perf_counter()
-        seconds["usual search"].append(found - start)
-        seconds["usual agreement"].append(end - found)
+        with measured() as search:
+            lists = [nearest_neighbours(part, depth).indices for part in parts]
+        with measured() as agreement:
+            ours = cross_agreement(given, lists, options.k)
+        with measured() as usual_search:
+            rows = [torch.nn.functional.normalize(torch.from_numpy(part)) for part in parts]
+            others = [peers_neighbours(part, depth) for part in rows]
+        with measured() as usual_agreement:
+            theirs = peers_agreement(given, others, options.k)
+        for values, run in zip(seconds.values(), (search, agreement, usual_search, usual_agreement), strict=True):
+            values.append(run.seconds)
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"{'':12}{'Resight':>10}{'usual code':>12}{'ratio':>8}")
     for name in ("search", "agreement"):

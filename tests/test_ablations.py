@@ -1,6 +1,5 @@
 """The tables of benchmarks/ablations can be run: known settings, and a folder of its own for each row."""
 
-import json
 import runpy
 from pathlib import Path
 
@@ -15,16 +14,14 @@ TABLES = sorted((BENCHMARKS / "ablations").glob("*.yaml"))
 
 @pytest.mark.parametrize("file", TABLES, ids=lambda file: file.stem)
 def test_rows_of_a_table(file: Path) -> None:
-    run_folder = runpy.run_path(str(BENCHMARKS / "ablation.py"))["run_folder"]
+    script = runpy.run_path(str(BENCHMARKS / "ablation.py"))
     table = yaml.safe_load(file.read_text(encoding="utf-8"))
     built = []
     for row in table["rows"]:
-        settings = table.get("settings", {}) | row.get("settings", {})
-        words = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
-        config = build_config(row.get("method", table["method"]), table["recipe"], words)
+        config = build_config(row.get("method", table["method"]), table["recipe"], script["row_settings"](table, row))
         built.append((config.model_dump_json(), row.get("data")))
     assert len(set(built)) == len(built) > 1, "two rows are the same run"
-    assert len({run_folder(Path("out"), row["name"], 0) for row in table["rows"]}) == len(built)
+    assert len({script["run_folder"](Path("out"), row["name"], 0) for row in table["rows"]}) == len(built)
 
 
 def test_there_are_tables() -> None:
