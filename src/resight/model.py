@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from resight.clustering import PseudoLabels, bottom_up, cluster_crops, clustering_quality
+from resight.common.files import write_aside
 from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image, reference_crops
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
 from resight.encoders import Encoder, embed_images, map_images, read_state
@@ -23,7 +24,7 @@ from resight.proxies import log_multilabels
 from resight.training.config import TrainConfig, build_config
 from resight.training.loop import fit
 from resight.training.reporting import Reporter
-from resight.training.run import BESIDE, RunFolder, write_aside
+from resight.training.run import BESIDE, RunFolder
 
 
 class Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from resight.common.files import write_aside
 from resight.crops import CropTable
 from resight.errors import ResightError
 from resight.training.config import TrainConfig
 
 #: Prefix, in a file of weights, of what is not the encoder's.
 BESIDE = "method."
-
-
-def write_aside(file: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file under another name, flushes it to disk and renames it: readers see the old or the new, whole."""
-    aside = file.with_name(f".{file.name}.part")
-    write(aside)
-    with aside.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    os.replace(aside, file)
 
 
 def table_fingerprint(table: CropTable, digest: str, columns: tuple[str, ...] = ("camera", "time", "track")) -> str:

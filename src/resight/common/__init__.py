@@ -1,0 +1,1 @@
+"""What every room may use: files, threads, memory, devices. It imports no other room."""
