@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
+from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.crops.check import CheckReport, check_crops, render, report_tables
 from resight.crops.images import UnreadableImage, file_digest, read_image
 from resight.crops.readers import FORMATS, Format, detect_format, read_crops, write_table
 from resight.crops.splits import balanced_subset, identity_split, reference_crops, unbalanced_subset
-from resight.crops.table import (
-    DISTRACTOR,
-    GALLERY,
-    JUNK,
-    QUERY,
-    SPLITS,
-    TRAIN,
-    UNLABELLED,
-    CropTable,
-)
+from resight.crops.table import GALLERY, QUERY, SPLITS, TRAIN, CropTable
 
 __all__ = [
     "DISTRACTOR",

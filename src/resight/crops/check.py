@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.crops.images import UnreadableImage, bytes_digest, decode_image, read_bytes
-from resight.crops.table import DISTRACTOR, JUNK, SPLITS, UNLABELLED, CropTable
+from resight.crops.table import SPLITS, CropTable
 from resight.errors import ResightError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from resight.crops.table import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable
+from resight.common.identities import UNLABELLED
+from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
 from resight.errors import ResightError
 
 

@@ -9,14 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from resight.common.identities import DISTRACTOR
 from resight.errors import ResightError
-
-#: Identity of a crop that no one labelled (a cell left empty in a labelled table).
-UNLABELLED = int(np.iinfo(np.int64).min)
-#: Market-1501's identity of badly detected boxes: present in the gallery, ignored when scoring.
-JUNK = -1
-#: Market-1501's identity of background crops: in the gallery, always a wrong answer.
-DISTRACTOR = 0
 
 TRAIN, QUERY, GALLERY = "train", "query", "gallery"
 SPLITS = (TRAIN, QUERY, GALLERY)

@@ -22,16 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight.common.identities import DISTRACTOR, JUNK
 from resight.errors import ResightError
 from resight.evaluation.distances import BLOCK_BYTES, DistanceRows, Rows, check_features, unit_rows
 
 if TYPE_CHECKING:
     from resight.evaluation.reranking import RerankOptions
-
-#: Identity of gallery crops that are ignored.
-JUNK = -1
-#: Identity of gallery crops that are wrong answers to every query.
-DISTRACTOR = 0
 
 AP_CONVENTIONS = ("standard", "trapezoidal")
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from resight.common.identities import JUNK
 from resight.crops.readers.codes import codes_of
 from resight.crops.readers.files import list_folders, list_images, require_folder, require_images, stem
-from resight.crops.table import GALLERY, JUNK, QUERY, TRAIN, CropTable
+from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
 from resight.errors import ResightError
 
 _BOXES = {"bounding_box_train": TRAIN, "query": QUERY, "bounding_box_test": GALLERY}

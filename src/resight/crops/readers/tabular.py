@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.crops.readers.codes import codes_of
-from resight.crops.table import DISTRACTOR, JUNK, SPLITS, UNLABELLED, CropTable
+from resight.crops.table import SPLITS, CropTable
 from resight.errors import ResightError
 
 #: The columns a crop table may have. The two ``…_name`` columns say what a number is called.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resight.common.identities import DISTRACTOR, JUNK
 from resight.crops.images import bytes_digest
 from resight.crops.readers.files import list_images
 from resight.crops.readers.tabular import read_parquet
@@ -30,7 +31,7 @@ from resight.crops.synthetic.people import (
 )
 from resight.crops.synthetic.render import Box, Shot, heading_for, relative_direction, render_shot, step_phase
 from resight.crops.synthetic.skeleton import Pose
-from resight.crops.table import DISTRACTOR, GALLERY, JUNK, QUERY, TRAIN, CropTable
+from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
 from resight.errors import ResightError
 
 #: Raised when the same settings begin to give other pictures, so that no folder mixes two kinds.
