@@ -17,6 +17,7 @@ from resight.common.files import write_aside
 from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image, reference_crops
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
 from resight.encoders import Encoder, embed_images, map_images, read_state
+from resight.encoders.weights import EXTENSION
 from resight.errors import ResightError
 from resight.evaluation import RerankOptions, evaluate_splits
 from resight.methods.mar import MarOptions
@@ -24,7 +25,7 @@ from resight.proxies import log_multilabels
 from resight.training.config import TrainConfig, build_config
 from resight.training.loop import fit
 from resight.training.reporting import Reporter
-from resight.training.run import BESIDE, RunFolder
+from resight.training.run import RunFolder
 
 
 class Model:
@@ -266,9 +267,9 @@ def load(run: str | Path, device: str | torch.device = "cpu", *, epoch: int | No
     if not weights.is_file():
         raise ResightError(f"{run} has no weights of epoch {epoch}: {folder.describe_kept_weights()}.")
     config = folder.read_config()
-    encoder = Encoder(config.encoder, load_weights=False)
+    encoder = Encoder(config.encoder, weights="none")
     state = read_state(weights)
-    beside = {name.removeprefix(BESIDE): state.pop(name) for name in list(state) if name.startswith(BESIDE)}
+    beside = {name.removeprefix(EXTENSION): state.pop(name) for name in list(state) if name.startswith(EXTENSION)}
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:

@@ -33,11 +33,13 @@ class PseudoLabels:
         facts: What is worth telling of how they were found, by name: ``neighbour_recall``, the share of the true
             neighbours that an approximate search found on a sample, or the merges of a bottom-up stage.
         kept: What is worth keeping of each crop beside its label, by name: arrays of N rows.
+        sentences: What is worth printing of how they were found, in words.
     """
 
     labels: np.ndarray
     facts: Mapping[str, float] = field(default_factory=dict)
     kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    sentences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", np.asarray(self.labels))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from resight.encoders.attention import SpatialAttention, VoxelAttention, activation_map
@@ -34,44 +34,50 @@ Backbone = Literal[
 class EncoderConfig(BaseModel):
     """What an encoder is made of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    backbone: Backbone = "efficientnet_lite0"
+    backbone: Backbone = Field("efficientnet_lite0", description="network that turns images into feature maps")
     weights: str = Field(
-        "imagenet", description="'none', 'imagenet', a file of weights (safetensors or torch), or a run folder"
+        "imagenet",
+        description="first weights: 'none' (random), 'imagenet', a safetensors or torch file, or a run folder",
     )
-    start: Literal["encoder", "backbone"] = Field(
-        "encoder", description="what is taken of a run's weights: all, which must fit, or the backbone alone"
+    init_from: Literal["encoder", "backbone"] = Field(
+        "encoder",
+        validation_alias=AliasChoices("init_from", "start"),
+        description="what a run's weights give: the whole encoder, which must be built alike, or its backbone alone",
     )
     height: int = Field(128, ge=16, description="image height in pixels")
     width: int = Field(64, ge=16, description="image width in pixels")
-    last_stride: Literal[1, 2] = 1
+    last_stride: Literal[1, 2] = Field(1, description="stride of the last stage; 1 doubles the size of the feature map")
     last_relu: bool = Field(
-        True, description="end the backbone in its ReLU; false leaves embeddings both signs, with pooling=avg or max"
+        True,
+        description="whether the backbone ends in a ReLU; false gives embeddings of both signs (pooling=avg or max)",
     )
-    width_multiplier: float = Field(1.0, gt=0, le=4, description="factor on the channels of a backbone")
+    width_multiplier: float = Field(1.0, gt=0, le=4, description="factor on the channels of the backbone")
     attention: Literal["none", "cbam", "voxel"] = Field(
         "none",
-        description="cbam: channel and spatial attention in each block of a ResNet (GAM is cbam with groups=4); voxel: "
-        "ADTC's, behind any backbone",
+        description="cbam: channel and spatial attention in each block of a ResNet (GAM: cbam with groups=4); voxel: "
+        "ADTC's voxel attention behind any backbone",
     )
-    voxel_units: int = Field(800, ge=1, description="d: hidden units of voxel attention's channel part")
+    voxel_units: int = Field(800, ge=1, description="d: hidden units of the channel part of voxel attention")
     voxel_rescale: bool = Field(
-        True, description="multiply voxel attention's softmax over positions by their number, so that its mean is 1"
+        True, description="multiply the softmax of voxel attention by the number of positions, so that its mean is 1"
     )
     groups: Literal[1, 2, 4, 8, 16] = Field(
-        1, description="filter groups of the convolutions in a ResNet's blocks; GAM is groups=4 with attention=cbam"
+        1, description="filter groups of the convolutions in the blocks of a ResNet (GAM: groups=4, attention=cbam)"
     )
     match_groups: Literal[2, 4, 8, 16] | None = Field(
         None,
-        description="narrow a ResNet, ungrouped, to the parameters that so many groups leave (A-CBAM: 4, with cbam)",
+        description="narrow an ungrouped ResNet to the parameters it would have with this many groups (A-CBAM: 4)",
     )
-    pooling: Literal["avg", "max", "gem"] = "gem"
-    embedding_dim: int | None = Field(None, ge=1, description="size of a linear layer after pooling; none if null")
-    neck: bool = Field(True, description="batch norm before normalising (BN neck, bias frozen at 0)")
-    parts: int = Field(0, ge=0, description="horizontal stripes that get an embedding each, beside that of the crop")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share of an embedding that is dropped in training")
-    freeze_norms: bool = Field(False, description="keep the backbone's batch-norm statistics as they were loaded")
+    pooling: Literal["avg", "max", "gem"] = Field("gem", description="average, maximum or generalised mean (GeM)")
+    embedding_dim: int | None = Field(
+        None, ge=1, description="size of a linear layer after pooling; null: no such layer"
+    )
+    neck: bool = Field(True, description="batch norm before normalising (BN neck, its bias fixed at 0)")
+    parts: int = Field(0, ge=0, description="horizontal stripes of the feature map that get embeddings of their own")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the embedding that is dropped in training")
+    freeze_norms: bool = Field(False, description="keep the batch-norm statistics of the backbone as loaded")
 
     @model_validator(mode="after")
     def _fits_together(self) -> EncoderConfig:
@@ -110,27 +116,29 @@ class EncoderConfig(BaseModel):
 
 @dataclass
 class Features:
-    """What an encoder says of a batch.
+    """What an encoder computes of a batch of B images.
 
     Attributes:
-        embedding: ``(B, D)`` L2-normalised (before dropout): what is clustered, searched and compared.
-        neck: ``(B, D)`` before normalising.
-        map: ``(B, C, h, w)`` the last feature map, as it is pooled: behind voxel attention, where there is some.
-        parts: ``(B, P, D)`` L2-normalised embeddings of the parts, from top to bottom, where the head has parts.
-        part_necks: ``(B, P, D)`` those before normalising.
+        embedding: ``(B, D)`` L2-normalised embeddings, which are clustered, searched and compared. In training with
+            dropout.
+        pre_norm: ``(B, D)`` the features before normalising (behind the BN neck, if there is one).
+        map: ``(B, C, h, w)`` the feature map that is pooled (behind voxel attention, if there is some).
+        parts: ``(B, P, D)`` L2-normalised embeddings of the P horizontal stripes from top to bottom, if there are any.
+        part_pre_norms: ``(B, P, D)`` the features of the stripes before normalising.
     """
 
     embedding: Tensor
-    neck: Tensor
+    pre_norm: Tensor
     map: Tensor
     parts: Tensor | None = None
-    part_necks: Tensor | None = None
+    part_pre_norms: Tensor | None = None
 
-    @classmethod
-    def joined(cls, several: Sequence[Features]) -> Features:
-        """What was said of several batches, as if of one."""
-        names = [name for name, value in vars(several[0]).items() if value is not None]
-        return cls(**{name: torch.cat([getattr(features, name) for features in several]) for name in names})
+    def split(self, sizes: Sequence[int]) -> list[Features]:
+        """The features of consecutive groups of images, of these sizes."""
+        if len(sizes) == 1:
+            return [self]
+        pieces = {name: value.split(list(sizes)) for name, value in vars(self).items() if value is not None}
+        return [Features(**{name: piece[n] for name, piece in pieces.items()}) for n in range(len(sizes))]
 
 
 def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
@@ -156,22 +164,22 @@ def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
 class Encoder(nn.Module):
     """Backbone → optional voxel attention → pooling → optional linear layer → BN neck → L2 norm.
 
-    With ``config.parts``, horizontal stripes of the feature map go the same way: pooling and linear layer are those of
-    the whole, so that a stripe differs from it in what it sees and in nothing else, but for a BN neck of its own (Cho
-    et al. 2022, https://arxiv.org/abs/2203.14675). The embedding stays that of the whole.
+    With ``config.parts``, horizontal stripes of the feature map go through the same pooling and linear layer as the
+    whole map; each stripe has a BN neck of its own (Cho et al. 2022, https://arxiv.org/abs/2203.14675). The embedding
+    stays that of the whole map.
 
     Args:
         config: What to build.
-        load_weights: Whether to fetch ``config.weights``; not when a trained state is about to be loaded.
+        weights: Replaces ``config.weights``. With ``none`` nothing is loaded: for a state that is loaded later.
 
     Raises:
-        ResightError: no such weights, or they are another network's.
+        ResightError: there are no such weights, or they belong to another network.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: EncoderConfig, *, load_weights: bool = True) -> None:
+    def __init__(self, config: EncoderConfig, *, weights: str | None = None) -> None:
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config)
@@ -189,18 +197,17 @@ class Encoder(nn.Module):
         self.part_necks = nn.ModuleList(self._make_neck() for _ in range(config.parts))
         for name, values in (("mean", self.backbone.mean), ("std", self.backbone.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-        if load_weights:
-            self._load_weights()
+        self._load_weights(config.weights if weights is None else weights)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train()
 
-    def _load_weights(self) -> None:
+    def _load_weights(self, weights: str) -> None:
         config = self.config
-        state = None if config.weights in ("none", "imagenet") else read_state(config.weights)
-        if state is not None and config.start == "encoder" and is_whole(state):
-            load_whole(self, state, config.weights)
+        state = None if weights in ("none", "imagenet") else read_state(weights)
+        if state is not None and config.init_from == "encoder" and is_whole(state):
+            load_whole(self, state, weights)
         else:
-            load_backbone_weights(self.backbone, config.backbone, config.weights, state)
+            load_backbone_weights(self.backbone, config.backbone, weights, state)
 
     def _make_neck(self) -> nn.Module:
         if not self.config.neck:
@@ -228,19 +235,19 @@ class Encoder(nn.Module):
         feature_map = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
             feature_map = self.attention(feature_map)
-            neck = self.neck(self.projection(self.pooling(feature_map)))
-            features = Features(self._embedding(neck), neck, feature_map)
+            pre_norm = self.neck(self.projection(self.pooling(feature_map)))
+            features = Features(self._embedding(pre_norm), pre_norm, feature_map)
             if len(self.part_necks):
                 pooled = [self.pooling(stripe) for stripe in stripes(feature_map, len(self.part_necks))]
-                features.part_necks = torch.stack(
+                features.part_pre_norms = torch.stack(
                     [own(self.projection(part)) for own, part in zip(self.part_necks, pooled, strict=True)], dim=1
                 )
-                features.parts = self._embedding(features.part_necks)
+                features.parts = self._embedding(features.part_pre_norms)
             return features
 
-    def _embedding(self, neck: Tensor) -> Tensor:
-        """``(…, D)`` L2-normalised; in training with dropout, where there is one."""
-        unit = F.normalize(neck, dim=-1)
+    def _embedding(self, pre_norm: Tensor) -> Tensor:
+        """``(…, D)`` L2-normalised; in training with dropout."""
+        unit = F.normalize(pre_norm, dim=-1)
         return F.dropout(unit, self.config.dropout) if self.training and self.config.dropout else unit
 
     @torch.no_grad()

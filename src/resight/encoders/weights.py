@@ -1,4 +1,4 @@
-"""Where first weights come from: those of a backbone, or of a whole encoder that was trained before."""
+"""Files of weights, and loading first weights into a backbone or a whole encoder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _RESNET_URLS = {
 _CLASSIFIER = re.compile(r"^(_?fc|classifier)\.")
 #: Tensors of a block's attention, which published ResNets do not have.
 _ATTENTION = re.compile(r"\.attention\.")
-#: What a run folder calls the weights of its encoder.
-_OF_RUN = "model.safetensors"
+#: Prefix, in a trained model's file of weights, of what belongs to its method and not to its encoder.
+EXTENSION = "method."
 #: What an encoder of this package is made of.
 _MODULES = re.compile(r"^(backbone|attention|pooling|projection|neck|part_necks)\.")
 #: Prefixes, one or several, that trainers put before a backbone's own names.
@@ -31,15 +31,13 @@ _PREFIXES = re.compile(r"^((module|encoder|backbone|base|model)\.)+")
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Reads a state dict from a ``.safetensors`` file, a torch file, or a run folder.
+    """Reads a state dict from a ``.safetensors`` file or a torch file.
 
     Raises:
         ResightError: the file is missing, damaged, or holds anything but named tensors. Torch files are read with
             ``weights_only=True``: a file that would run code is refused.
     """
     path = Path(path)
-    if (path / _OF_RUN).is_file():
-        path /= _OF_RUN
     if not path.is_file():
         raise ResightError(
             f"There is no weight file {path}: weights are 'none', 'imagenet' or the path of a file or of a run folder "
@@ -98,23 +96,32 @@ def _imagenet(backbone: str) -> tuple[dict[str, Tensor], str]:
     return state, url
 
 
+def split_extension(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The encoder's tensors in a trained model's state, and those of its extension, without their prefix."""
+    encoder = {name: value for name, value in state.items() if not name.startswith(EXTENSION)}
+    extension = {name.removeprefix(EXTENSION): state[name] for name in state.keys() - encoder.keys()}
+    return encoder, extension
+
+
 def is_whole(state: dict[str, Tensor]) -> bool:
-    """Whether a state is that of a whole encoder of this package: a backbone under that name, and what is behind it."""
-    backbone = sum(name.startswith("backbone.") for name in state)
-    return 0 < backbone < len(state) and all(_MODULES.match(name) for name in state)
+    """Whether a state holds a whole encoder of this package, not only a backbone."""
+    encoder, _ = split_extension(state)
+    backbone = sum(name.startswith("backbone.") for name in encoder)
+    return 0 < backbone < len(encoder) and all(_MODULES.match(name) for name in encoder)
 
 
 def load_whole(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Loads all of a trained encoder in place: attention, pooling, linear layer and neck with the backbone.
+    """Loads a trained encoder in place: backbone, attention, pooling, linear layer and necks.
 
     Args:
         encoder: The encoder to fill.
-        state: That of another, for which :func:`is_whole` holds.
-        source: Where it came from, for the sentence.
+        state: A state for which :func:`is_whole` holds. What belongs to its method is left out.
+        source: Where the state came from, for the sentence.
 
     Raises:
-        ResightError: the two are not made alike.
+        ResightError: the two encoders are not built alike.
     """
+    state, _ = split_extension(state)
     own = encoder.state_dict()
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
@@ -122,10 +129,10 @@ def load_whole(encoder: nn.Module, state: dict[str, Tensor], source: str) -> Non
         kinds = (("has no", missing), ("also has", extra), ("has another shape for", wrong))
         what = next(f"{words} '{names[0]}'" for words, names in kinds if names)
         raise ResightError(
-            f"The encoder in {source} is made otherwise than this one: it {what} "
+            f"The encoder in {source} is built differently from this one: it {what} "
             f"({len(missing)} tensors missing, {len(extra)} without a place, {len(wrong)} of another shape). Give this "
-            "run the encoder settings of that one (config.yaml in its folder), or set encoder.start=backbone to take "
-            "its backbone alone."
+            "run the encoder settings of that one (config.yaml in its folder), or set encoder.init_from=backbone to "
+            "take its backbone alone."
         )
     encoder.load_state_dict(state)
 

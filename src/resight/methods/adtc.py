@@ -1,9 +1,9 @@
 """Attention-driven two-stage clustering, ADTC (Ji et al., ECCV 2020).
 
-Training goes by rounds: all crops are clustered by k-means, each centroid keeps the crops that are surely its own, and
-some epochs of batch-hard triplets follow on these labels. It starts from a model of a labelled source:
-``encoder.weights=RUN`` takes over the whole encoder of a run of ``supervised``. The paper's voxel attention is a matter
-of the encoder: ``encoder.attention=voxel``.
+Training goes in rounds. A round begins with two-stage clustering: k-means over all crops, of which each cluster keeps
+the crops nearest to its centroid. Some epochs of batch-hard triplets on these labels follow. The first weights come
+from a model of a labelled source: ``encoder.weights=RUN`` takes over the encoder of a run of ``supervised``. The
+paper's voxel attention is part of the encoder: ``encoder.attention=voxel``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -19,10 +18,9 @@ from torch import Tensor
 from resight.clustering import PseudoLabels, label_agreement, two_stage
 from resight.clustering.config import ClusteringConfig
 from resight.clustering.two_stage import Contested, Unwanted
-from resight.crops import CropTable
-from resight.encoders import Encoder, Features
+from resight.encoders import Encoder
 from resight.losses import batch_hard_triplet
-from resight.methods.base import Batch, Method, MethodOptions
+from resight.methods.base import Batch, EpochData, EpochPlan, Method, MethodOptions, Needs
 from resight.proxies.state import register_state
 
 
@@ -31,28 +29,33 @@ class AdtcOptions(MethodOptions):
 
     name: Literal["adtc"] = "adtc"
     clusters: int | None = Field(None, ge=2, description="M: centroids of k-means; null: by crops_per_cluster")
-    crops_per_cluster: float = Field(13, ge=1, description="where M is null: a centroid for so many crops")
-    components: int = Field(50, ge=1, description="principal components that are clustered")
-    second_stage: bool = Field(True, description="whether centroids keep their nearest crops only; else k-means alone")
+    crops_per_cluster: float = Field(13, ge=1, description="if clusters is null: one centroid for this many crops")
+    components: int = Field(50, ge=1, description="principal components of the features that k-means clusters")
+    second_stage: bool = Field(True, description="whether centroids keep only their nearest crops; else k-means alone")
     nearest: int = Field(20, ge=1, description="p: crops that a centroid keeps, by the k-reciprocal Jaccard distance")
-    contested: Contested = Field("nearest", description="a crop that several centroids keep: to the nearest, or out")
-    unwanted: Unwanted = Field("out", description="a crop that none keeps: out, or to its cluster by k-means")
+    contested: Contested = Field(
+        "nearest", description="a crop that several centroids keep: goes to the nearest of them, or out"
+    )
+    unwanted: Unwanted = Field("out", description="a crop that no centroid keeps: out, or to its k-means cluster")
     round_epochs: int = Field(
-        10, ge=1, description="E: epochs on the same labels; the learning rate's schedule is E long"
+        10, ge=1, description="E: epochs in a round, on the same labels; also the length of the learning rate schedule"
     )
     settled: float | None = Field(
-        0.98, ge=0, le=1, description="the last round is the first whose labels have a larger ARI with those before"
+        0.98,
+        ge=0,
+        le=1,
+        description="the run ends after the first round whose labels agree with those of the round before by more than "
+        "this ARI; null: never",
     )
-    margin: float | None = Field(0.3, gt=0, description="of the triplets; null is the soft margin")
+    margin: float | None = Field(0.3, gt=0, description="margin of the triplet loss; null: the soft margin")
 
 
-class Adtc(Method):
+class Adtc(Method[AdtcOptions]):
     """Cluster in two stages, train on triplets of the labels for a round, repeat until the labels settle."""
 
     name = "adtc"
-    summary = "from a labelled source: k-means, its surest crops, triplets, round by round (Ji et al. 2020)"
+    summary = "from a labelled source: k-means, the surest crops of each cluster, triplets (Ji et al. 2020)"
     Options = AdtcOptions
-    options: AdtcOptions
     assignment: Tensor
     has_settled: Tensor
 
@@ -61,28 +64,28 @@ class Adtc(Method):
         register_state(self, "assignment", torch.empty(0, dtype=torch.int64))
         self.register_buffer("has_settled", torch.tensor(False))
 
-    @property
-    def round_epochs(self) -> int:
-        return self.options.round_epochs
+    @classmethod
+    def needs(cls, options: AdtcOptions) -> Needs:
+        search = ("clustering.centre_cameras", "clustering.search", "clustering.recall")
+        return Needs(settings=(*search, "clustering.k1", "clustering.k2") if options.second_stage else search[:1])
 
-    def needs_features(self, epoch: int) -> bool:
-        """When a round begins."""
-        return epoch % self.options.round_epochs == 0
+    def plan(self, epoch: int) -> EpochPlan:
+        """Features are needed when a round begins. The run ends after the round whose labels settled."""
+        begins = epoch % self.options.round_epochs == 0
+        return EpochPlan(
+            embed=begins, schedule_length=self.options.round_epochs, finished=begins and bool(self.has_settled)
+        )
 
-    def finished(self, epoch: int) -> bool:
-        """After the round whose labels were about those of the round before."""
-        return self.needs_features(epoch) and bool(self.has_settled)
-
-    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """Clusters when a round begins; within it the labels stay."""
-        options, clustering = self.options, self.clustering
+    def label(self, data: EpochData) -> PseudoLabels:
+        """Clusters when a round begins; within a round the labels stay."""
+        options, clustering, epoch = self.options, self.clustering, data.epoch
         facts: dict[str, float] = {"round": epoch // options.round_epochs + 1}
         before = self.assignment.cpu().numpy()
-        if not self.needs_features(epoch):
+        if not self.plan(epoch).embed:
             return PseudoLabels(before, facts)
         found = two_stage(
-            features,
-            options.clusters or max(2, math.ceil(len(table) / options.crops_per_cluster)),
+            data.features,
+            options.clusters or max(2, math.ceil(len(data.table) / options.crops_per_cluster)),
             keep=options.nearest if options.second_stage else None,
             components=options.components,
             k1=clustering.k1,
@@ -90,20 +93,19 @@ class Adtc(Method):
             contested=options.contested,
             unwanted=options.unwanted,
             seed=int(torch.randint(2**31 - 1, ())),
-            camera=table.camera,
+            camera=data.table.camera,
             centre_cameras=clustering.centre_cameras,
             search=clustering.search,
             recall=clustering.recall,
-            device=self.device,
+            device=data.device,
         )
+        sentences: tuple[str, ...] = ()
         if epoch:
             facts["round_ari"] = label_agreement(found, before)
             self.has_settled.fill_(options.settled is not None and facts["round_ari"] > options.settled)
+            sentences = (f"round {facts['round']}: ARI {facts['round_ari']:.3f} with the labels of the round before",)
         self.assignment = torch.from_numpy(found.labels)
-        return PseudoLabels(found.labels, {**facts, **found.facts})
+        return PseudoLabels(found.labels, {**facts, **found.facts}, sentences=sentences)
 
-    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """Nothing to prepare."""
-
-    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
-        return {"triplet": batch_hard_triplet(features.embedding, batch.labels, self.options.margin)}
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        return {"triplet": batch_hard_triplet(batch.features.embedding, batch.labels, self.options.margin)}

@@ -1,10 +1,11 @@
-"""What a method is: the labels it gives and what it minimises. The loop is not its business."""
+"""What a method is: what it needs, how it labels crops, what it minimises. The training loop calls it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -25,140 +26,210 @@ class MethodOptions(BaseModel):
     name: str
 
 
-@dataclass
-class Batch:
-    """What a loss may know of a batch.
+AnyOptions = TypeVar("AnyOptions", bound=MethodOptions)
+
+
+def _no_features() -> np.ndarray:
+    return np.empty((0, 0), np.float32)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method needs, checked once before training.
 
     Attributes:
-        rows: ``(B,)`` rows of the crop table. Where a method has several views, the features of a batch are those of
-            the B first views, then of the B second ones.
-        labels: ``(B,)`` pseudo-labels.
-        camera: ``(B,)`` cameras, if the table has them.
-        epoch: From 0.
-        averaged: What the averaged encoder says of it, in :meth:`Method.after_step` of a method that asks for it.
-        source_labels: ``(S,)`` people, numbered from 0, of the crops of a labelled source that the batch holds as well,
-            for a method that learns from one; their features come after all others.
+        identities: Whether it learns from identities. No other method ever sees them.
+        source: Whether it also learns from a source: labelled crops of other identities, some in every batch.
+        parts: Whether it needs the features of parts (``encoder.parts``).
+        groups: Whether its labels group crops. If not, they only say which crops are drawn for batches; they are not
+            saved and not compared with identities.
+        views: Augmented views of each crop in a batch.
+        cameras: Settings by which it uses camera labels, such as ``method.camera_weight``. Empty if it uses none.
+        settings: Names of settings, or of whole groups, that it reads beside its own ``method.*``. Training warns of
+            a changed setting that is not read.
     """
 
-    rows: Tensor
+    identities: bool = False
+    source: bool = False
+    parts: bool = False
+    groups: bool = True
+    views: int = 1
+    cameras: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ("clustering",)
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What one epoch of a method consists of.
+
+    Attributes:
+        embed: Whether the epoch begins with the features of all crops.
+        teacher: Whether the EMA teacher gives these features, and sees each batch after the step on it.
+        schedule_length: Length of the learning rate's schedule in epochs, after which it starts again. None: the
+            whole run.
+        finished: Whether the run ends before this epoch, although ``epochs`` asks for more.
+    """
+
+    embed: bool = True
+    teacher: bool = False
+    schedule_length: int | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class MethodData:
+    """The crops that a method learns from.
+
+    Attributes:
+        table: The N crops; with identities only if the method needs them.
+        device: Where training runs.
+        source_labels: ``(M,)`` int64 identity of each source crop, numbered from 0, if there is a source.
+        source_names: The name of each identity of the source.
+    """
+
+    table: CropTable
+    device: torch.device
+    source_labels: np.ndarray | None = None
+    source_names: tuple[str, ...] = ()
+
+    @property
+    def camera(self) -> Tensor | None:
+        """``(N,)`` int64 cameras on the device, if the table has them."""
+        return None if self.table.camera is None else torch.from_numpy(self.table.camera).to(self.device)
+
+
+@dataclass(frozen=True)
+class EpochData(MethodData):
+    """What is known when an epoch begins.
+
+    Attributes:
+        epoch: Number of the epoch, from 0.
+        features: ``(N, D)`` float32 L2-normalised features of all crops; ``(N, 1 + P, D)`` if the method needs parts,
+            the whole crop first. Without rows if the plan's ``embed`` is false.
+        source_features: ``(M, D)`` float32 features of the source crops, or without rows.
+    """
+
+    epoch: int = 0
+    features: np.ndarray = field(default_factory=_no_features)
+    source_features: np.ndarray = field(default_factory=_no_features)
+
+    def on_device(self, values: np.ndarray) -> Tensor:
+        """An array as a tensor on the device."""
+        return torch.from_numpy(values).to(self.device)
+
+
+@dataclass
+class Batch:
+    """One batch of B crops, and of S source crops if there is a source.
+
+    Attributes:
+        indices: ``(B,)`` int64 indices into the crop table.
+        labels: ``(B,)`` int64 pseudo-labels.
+        camera: ``(B,)`` int64 cameras, if the table has them.
+        epoch: Number of the epoch, from 0.
+        views: The encoder's features of each augmented view, B crops each.
+        source: Its features of the source crops.
+        source_labels: ``(S,)`` int64 identities of the source crops, numbered from 0.
+        teacher: The EMA teacher's features of the first view. Set only in :meth:`Method.after_step`, in epochs whose
+            plan asks for the teacher.
+    """
+
+    indices: Tensor
     labels: Tensor
     camera: Tensor | None
     epoch: int
-    averaged: Features | None = None
+    views: tuple[Features, ...] = ()
+    source: Features | None = None
     source_labels: Tensor | None = None
+    teacher: Features | None = None
+
+    @property
+    def features(self) -> Features:
+        """Features of the first view."""
+        return self.views[0]
 
 
-class Method(nn.Module, ABC):
-    """A way to learn, without labels or (where it says so) with them.
+class Method(nn.Module, ABC, Generic[AnyOptions]):
+    """A way to learn from crops.
 
-    The loop owns the encoder and calls, each epoch: :meth:`label` on the features of all crops, then
-    :meth:`start_epoch`; and each step: the encoder, :meth:`loss`, the optimiser, :meth:`after_step`. Parameters and
-    buffers that a method registers are optimised and checkpointed with the encoder's. A parameter that
-    :meth:`start_epoch` replaces by another, of whatever size, is optimised from there on without a past.
+    The order of calls: :meth:`setup` once. In each epoch :meth:`plan`, :meth:`label` and :meth:`start_epoch`; in each
+    step :meth:`loss`, then the optimiser, then :meth:`after_step`. :meth:`extension` when weights are saved.
+
+    Parameters and buffers of a method are optimised and checkpointed with the encoder's. A parameter that
+    :meth:`start_epoch` replaces by a new one, of any size, starts without optimiser state.
+
+    Args:
+        options: The constants of the method.
+        clustering: How crops are clustered.
+        encoder: The encoder that is trained. A method may look at its configuration and its dimension D.
 
     Attributes:
-        device: Where the training runs; the loop sets it. Neighbours are searched there.
-        name: What ``resight train`` calls it.
+        name: What ``resight train`` calls the method.
         summary: One line for ``resight methods``.
         Options: The type of its constants.
-        uses_identities: Whether it learns from identities; all others never see them.
-        uses_source: Whether it also learns from a second table, of labelled crops of other people. Its own loop hooks
-            are :meth:`prepare_source` and :meth:`start_source`.
-        groups_crops: Whether its labels are groups of crops; else they only say which crops make batches, one by one,
-            and are neither kept nor compared with identities.
-        uses_parts: Whether the features of all crops come with those of their parts, as ``(N, 1 + P, D)``, the whole
-            crop's first; else they are ``(N, D)``.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
-    uses_identities: ClassVar[bool] = False
-    uses_source: ClassVar[bool] = False
-    groups_crops: ClassVar[bool] = True
-    uses_parts: ClassVar[bool] = False
 
-    def __init__(self, options: MethodOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
+    def __init__(self, options: AnyOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__()
         self.options = options
         self.clustering = clustering
-        self.device = torch.device("cpu")
 
-    @property
-    def camera_use(self) -> tuple[str, ...]:
-        """In what ways this method, so configured, uses camera labels; empty for a camera-free one."""
-        return ("clustering.centre_cameras",) if self.clustering.centre_cameras else ()
+    @classmethod
+    def needs(cls, options: AnyOptions) -> Needs:
+        """What the method needs under these options. By default crops, and the settings of clustering."""
+        return Needs()
 
-    @property
-    def views(self) -> int:
-        """How many augmented views of each crop a batch holds."""
-        return 1
+    def plan(self, epoch: int) -> EpochPlan:
+        """What an epoch, counted from 0, consists of. May be asked for any epoch at any time after construction."""
+        return EpochPlan()
 
-    @property
-    def round_epochs(self) -> int | None:
-        """Over how many epochs the learning rate's schedule goes, before it begins anew; None: over the whole run."""
-        return None
+    def setup(self, data: MethodData) -> None:
+        """Builds parameters whose size depends on the crops, before there is an optimiser.
 
-    def finished(self, epoch: int) -> bool:
-        """Whether the labels have settled, so that the run ends before this epoch, though ``epochs`` asks for more."""
-        return False
-
-    def needs_features(self, epoch: int) -> bool:
-        """Whether an epoch's labels or proxies come from features; else no crop is embedded for them."""
-        return True
-
-    def uses_average(self, epoch: int) -> bool:
-        """Whether an epoch's batches are shown to the averaged encoder as well, after each step of it.
-
-        The features that the epoch begins with are then those of the averaged encoder, too.
+        Raises:
+            ResightError: the crops are not enough for the method.
         """
-        return False
-
-    def check(self, table: CropTable) -> None:
-        """Says in a sentence if the table lacks what this method needs."""
-        for use in self.camera_use:
-            table.require("camera", f"{self.name} with {use} set")
-
-    def prepare(self, table: CropTable) -> None:
-        """Builds what depends on the training crops, before there is an optimiser."""
         return None
 
-    def prepare_source(self, people: int) -> None:
-        """Likewise what depends on the source, which shows so many people."""
-        return None
+    def label(self, data: EpochData) -> PseudoLabels:
+        """Pseudo-labels of all N crops for an epoch. By default those of clustering the features."""
+        settings = self.clustering.model_dump()
+        return cluster_crops(data.features, camera=data.table.camera, device=data.device, **settings)
 
-    def start_source(self, features: Tensor, labels: Tensor) -> None:
-        """Comes before :meth:`start_epoch` where an epoch needs features, with those of all source crops.
+    def start_epoch(self, data: EpochData, labels: Tensor) -> None:
+        """Prepares an epoch, such as its proxies, after labelling.
 
         Args:
-            features: ``(M, D)``.
-            labels: ``(M,)`` people, numbered from 0.
+            data: As in :meth:`label`.
+            labels: ``(N,)`` int64 pseudo-labels on the device.
         """
         return None
 
-    @property
-    def model_state(self) -> dict[str, Tensor]:
-        """What a trained model needs of the method, beside its encoder; kept with the weights under ``method.``."""
-        return {}
-
-    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """Pseudo-labels from all features.
-
-        Args:
-            features: ``(N, D)``, or with parts (see :attr:`uses_parts`); no rows where :meth:`needs_features` says no.
-            table: The N crops, with identities only if :attr:`uses_identities`.
-            epoch: From 0.
-        """
-        return cluster_crops(features, camera=table.camera, device=self.device, **self.clustering.model_dump())
-
     @abstractmethod
-    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """Prepares the epoch's proxies from all features as in :meth:`label`, labels ``(N,)`` and cameras ``(N,)``."""
-
-    @abstractmethod
-    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The terms to minimise, by name and already weighted: their sum is the loss."""
 
-    def after_step(self, batch: Batch, features: Features) -> None:
+    def after_step(self, batch: Batch) -> None:
         """Updates what the optimiser does not, such as proxies."""
+        return None
+
+    def extension(self) -> nn.Module | None:
+        """What a trained model needs of the method beside its encoder. Its state is saved with the weights."""
+        return None
+
+    @classmethod
+    def load_extension(
+        cls, options: AnyOptions, state: Mapping[str, Tensor], data: Mapping[str, Any]
+    ) -> nn.Module | None:
+        """Rebuilds :meth:`extension` for a loaded model.
+
+        Args:
+            options: The constants of the run.
+            state: The state of the extension that was saved; empty if there was none.
+            data: What ``data.json`` of the run folder says of the crops and of the source.
+        """
         return None

@@ -1,9 +1,9 @@
 """Discrepant and multi-instance proxies, DCMIP (Zou et al., ICCV 2023).
 
-Every cluster has two proxies that start alike and come to differ by how they are moved; later also many instance
-proxies, features of single crops by a momentum encoder, of which the hardest of the whole memory are contrasted. The
-momentum encoder is the run's averaged encoder (``ema``): ``ema.restart`` begins each epoch with a copy of the encoder,
-``ema.keep`` makes it the model.
+Every cluster has two proxies. They start equal and are then moved by different crops. In later epochs it also has
+instance proxies: features of single crops, of which the hardest in the whole memory are contrasted. The paper's
+momentum encoder is the run's EMA teacher (settings ``ema.*``): ``ema.restart`` makes it a copy of the encoder at the
+start of each epoch, ``ema.keep`` makes it the model that is kept.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from resight.clustering.config import ClusteringConfig
-from resight.encoders import Encoder, Features
+from resight.encoders import Encoder
 from resight.losses import DiscrepantForm, Hardness, Mining, discrepant_contrast, multi_instance_contrast
-from resight.methods.base import Batch, Method, MethodOptions
+from resight.methods.base import Batch, EpochData, EpochPlan, Method, MethodOptions
 from resight.proxies import ClusterMemory, InstanceMemory
 
 
@@ -24,41 +24,42 @@ class DcmipOptions(MethodOptions):
     """Constants of the two kinds of proxies and of their losses."""
 
     name: Literal["dcmip"] = "dcmip"
-    temperature: float = Field(0.05, gt=0, description="τ of both losses")
-    momentum: float = Field(0.1, ge=0, le=1, description="share of the old cluster proxy kept in an update")
+    temperature: float = Field(0.05, gt=0, description="temperature τ of both losses")
+    momentum: float = Field(0.1, ge=0, le=1, description="share of the old cluster proxy that an update keeps")
     discrepant_update: Literal["hard", "each"] = Field(
-        "hard", description="which crops move the discrepant proxy: the least similar to it, or each in turn"
+        "hard", description="which crops of a batch move the discrepant proxy: the least similar to it, or each in turn"
     )
     cluster_form: DiscrepantForm = Field(
-        "hardest", description="of the cluster loss: the harder proxy of each cluster, or the sum over both kinds"
+        "hardest", description="form of the cluster loss: the harder proxy of each cluster, or a sum over both kinds"
     )
-    cluster_margin: float = Field(0.2, ge=0, description="of cluster_form=sum, on the mean proxies' loss")
+    cluster_margin: float = Field(0.2, ge=0, description="margin on the mean proxies' loss, for cluster_form=sum")
     cluster_weight: float = Field(
-        0.5, ge=0, le=1, description="λ: weight of the cluster loss beside the instance loss, which has 1 − λ"
+        0.5, ge=0, le=1, description="λ: weight of the cluster loss; the instance loss has 1 − λ"
     )
     first_epochs: int | None = Field(
-        20, ge=0, description="E_ins: epochs without instance proxies, by the cluster loss alone; null: all of them"
+        20, ge=0, description="E_ins: first epochs, with the cluster loss alone; null: all epochs"
     )
-    instances: int = Field(16, ge=1, description="K: instance proxies a cluster")
+    instances: int = Field(16, ge=1, description="K: instance proxies per cluster")
     instance_encoder: Literal["average", "encoder"] = Field(
-        "average", description="whose features the instance proxies are: the averaged encoder's or the trained one's"
+        "average", description="whose features the instance proxies are: the EMA teacher's ('average') or the encoder's"
     )
-    negatives: int = Field(50, ge=1, description="N: instance proxies of other clusters in a crop's loss")
-    mining: Mining = Field("global", description="the N hardest of all others together, or one of each other cluster")
-    hardness: Hardness = Field("hardest", description="of the instance proxies that count, as positive and negative")
+    negatives: int = Field(50, ge=1, description="N: negative instance proxies in a crop's loss")
+    mining: Mining = Field(
+        "global", description="negatives: the N hardest of all other clusters together, or one from each other cluster"
+    )
+    hardness: Hardness = Field("hardest", description="which instance proxies are the positive and the negatives")
 
 
-class Dcmip(Method):
-    """Cluster, contrast with two proxies a cluster and then also with mined instance proxies, move them, repeat.
+class Dcmip(Method[DcmipOptions]):
+    """Cluster, contrast with two proxies per cluster and then also with mined instance proxies, move them, repeat.
 
-    All proxies move after each step, as section C of the supplement has it; its algorithm 1 could also be read as once
-    an epoch.
+    All proxies move after each step, as in section C of the supplement. Its algorithm 1 can also be read as once per
+    epoch.
     """
 
     name = "dcmip"
-    summary = "two discrepant proxies a cluster, then mined instance proxies of a momentum encoder (Zou et al. 2023)"
+    summary = "two discrepant proxies per cluster, then mined instance proxies of an EMA teacher (Zou et al. 2023)"
     Options = DcmipOptions
-    options: DcmipOptions
 
     def __init__(self, options: DcmipOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__(options, clustering, encoder)
@@ -67,27 +68,29 @@ class Dcmip(Method):
         self.instances = InstanceMemory(options.instances)
 
     def contrasts_instances(self, epoch: int) -> bool:
-        """Whether an epoch, from 0, has the instance loss."""
+        """Whether an epoch, counted from 0, has the instance loss."""
         first = self.options.first_epochs
         return first is not None and epoch >= first and self.options.cluster_weight < 1
 
-    def uses_average(self, epoch: int) -> bool:
-        """Where instance proxies are its features."""
-        return self.options.instance_encoder == "average" and self.contrasts_instances(epoch)
+    def plan(self, epoch: int) -> EpochPlan:
+        """The teacher serves the epochs whose instance proxies are its features."""
+        return EpochPlan(teacher=self.options.instance_encoder == "average" and self.contrasts_instances(epoch))
 
-    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """Both cluster proxies are the cluster's centroid; instance proxies are features of crops drawn from it."""
+    def start_epoch(self, data: EpochData, labels: Tensor) -> None:
+        """Both cluster proxies are the cluster's mean feature; instance proxies are features of crops drawn from it."""
+        features = data.on_device(data.features)
         self.mean.reset(features, labels)
         self.discrepant.reset(features, labels)
         self.instances.reset(features, labels)
 
-    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
-        options, terms = self.options, {}
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """λ · cluster loss + (1 − λ) · instance loss."""
+        options, embedding, terms = self.options, batch.features.embedding, {}
         instances = self.contrasts_instances(batch.epoch)
         weight = options.cluster_weight if instances else 1.0
         if weight:
             terms["cluster"] = weight * discrepant_contrast(
-                features.embedding,
+                embedding,
                 self.mean.centroids,
                 self.discrepant.centroids,
                 batch.labels,
@@ -97,7 +100,7 @@ class Dcmip(Method):
             )
         if instances:
             terms["instance"] = (1 - weight) * multi_instance_contrast(
-                features.embedding,
+                embedding,
                 self.instances.proxies,
                 batch.labels,
                 temperature=options.temperature,
@@ -107,10 +110,10 @@ class Dcmip(Method):
             )
         return terms
 
-    def after_step(self, batch: Batch, features: Features) -> None:
-        self.mean.update(features.embedding, batch.labels)
-        self.discrepant.update(features.embedding, batch.labels)
+    def after_step(self, batch: Batch) -> None:
+        embedding = batch.features.embedding
+        self.mean.update(embedding, batch.labels)
+        self.discrepant.update(embedding, batch.labels)
         if self.contrasts_instances(batch.epoch):
-            source = batch.averaged if self.uses_average(batch.epoch) else features
-            assert source is not None
+            source = batch.features if batch.teacher is None else batch.teacher
             self.instances.update(source.embedding, batch.labels)

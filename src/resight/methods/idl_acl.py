@@ -1,8 +1,8 @@
-"""Instance discrimination and agglomerative clustering together (Nikhal and Riggan, WACV 2021).
+"""Instance discrimination and agglomerative clustering, IDL + ACL (Nikhal and Riggan, WACV 2021).
 
-Every crop starts as its own cluster; training alternates with merging the nearest clusters. With the instance loss
-left out this is bottom-up clustering, BUC (Lin et al., AAAI 2019, https://doi.org/10.1609/aaai.v33i01.33018738). The
-paper's grouped attention is a matter of the encoder: ``encoder.attention=cbam encoder.groups=4``.
+Every crop starts as its own cluster, and every few epochs the nearest clusters are merged. Without the instance loss
+this is bottom-up clustering, BUC (Lin et al., AAAI 2019, https://doi.org/10.1609/aaai.v33i01.33018738). The paper's
+grouped attention is part of the encoder: ``encoder.attention=cbam encoder.groups=4``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from torch import Tensor
 
 from resight.clustering import PseudoLabels, centre_by_camera, merge_clusters
 from resight.clustering.config import ClusteringConfig
-from resight.crops import CropTable
-from resight.encoders import Encoder, Features
+from resight.encoders import Encoder
 from resight.errors import ResightError
 from resight.losses import InstanceForm, cluster_contrast, instance_discrimination
-from resight.methods.base import Batch, Method, MethodOptions
+from resight.methods.base import Batch, EpochData, EpochPlan, Method, MethodOptions, Needs
 from resight.proxies import ClusterMemory
 from resight.proxies.state import register_state
 
@@ -31,31 +30,40 @@ class IdlAclOptions(MethodOptions):
 
     name: Literal["idl_acl"] = "idl_acl"
     instance_weight: float = Field(1.0, ge=0, description="weight of the instance loss (IDL); 0 leaves it out")
-    instance_form: InstanceForm = Field("paper", description="of IDL: equations 4 to 6, or Ye et al.'s public code")
+    instance_form: InstanceForm = Field(
+        "paper", description="form of the instance loss: equations 4 to 6 of the paper, or Ye et al.'s public code"
+    )
     cluster_weight: float = Field(1.0, ge=0, description="weight of the cluster loss (ACL); 0: nothing is merged")
-    temperature: float = Field(0.1, gt=0, description="τ of both losses")
-    momentum: float = Field(0.5, ge=0, le=1, description="share of a memory row kept in its update")
+    temperature: float = Field(0.1, gt=0, description="temperature τ of both losses")
+    momentum: float = Field(0.5, ge=0, le=1, description="share of the old proxy that an update keeps")
     first_epochs: int = Field(20, ge=1, description="epochs before the first merging")
     stage_epochs: int = Field(2, ge=1, description="epochs between mergings")
-    merge_share: float = Field(0.04, gt=0, lt=1, description="clusters merged at once, as a share of the crops")
-    clusters: int | None = Field(None, ge=1, description="clusters to stop at: the number of people, where it is known")
-    crops_per_person: float = Field(10, ge=1, description="where it is not: stop at a cluster for so many crops")
-    size_penalty: float = Field(0.003, ge=0, description="λ: cost of merging, for each crop of the two clusters")
-    merge_cameras: Literal["any", "different"] = Field(
-        "any", description="which pairs of crops merge their clusters; different: those of two cameras (uses cameras)"
+    merge_share: float = Field(
+        0.04, gt=0, lt=1, description="clusters that one merging removes, as a share of the number of crops"
     )
-    squared_distance: bool = Field(False, description="merge by squared Euclidean distance, as BUC's public code")
+    clusters: int | None = Field(
+        None, ge=1, description="number of clusters to stop at: the number of identities, if it is known"
+    )
+    crops_per_person: float = Field(
+        10, ge=1, description="if clusters is null: stop at one cluster for this many crops"
+    )
+    size_penalty: float = Field(0.003, ge=0, description="λ: cost of a merge for each crop of the two clusters")
+    merge_cameras: Literal["any", "different"] = Field(
+        "any", description="pairs of crops that can merge their clusters: any, or of different cameras (uses cameras)"
+    )
+    squared_distance: bool = Field(
+        False, description="merge by the squared Euclidean distance, as BUC's public code does"
+    )
 
 
-class IdlAcl(Method):
-    """Tell instances apart, draw crops to their clusters, merge the nearest clusters, repeat."""
+class IdlAcl(Method[IdlAclOptions]):
+    """Tell instances apart, pull crops to their clusters, merge the nearest clusters, repeat."""
 
     name = "idl_acl"
     summary = (
         "instance discrimination and bottom-up clusters (Nikhal and Riggan 2021); recipe buc: BUC (Lin et al. 2019)"
     )
     Options = IdlAclOptions
-    options: IdlAclOptions
     assignment: Tensor
 
     def __init__(self, options: IdlAclOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
@@ -65,73 +73,75 @@ class IdlAcl(Method):
         self.memory = ClusterMemory(options.momentum, "each")
         register_state(self, "assignment", torch.empty(0, dtype=torch.int64))
 
-    @property
-    def camera_use(self) -> tuple[str, ...]:
-        if not self.options.cluster_weight:
-            return ()
-        return super().camera_use + (("method.merge_cameras",) if self.options.merge_cameras == "different" else ())
+    @classmethod
+    def needs(cls, options: IdlAclOptions) -> Needs:
+        """The instance loss compares two views of each crop. Without the cluster loss nothing is merged."""
+        merges = bool(options.cluster_weight)
+        return Needs(
+            views=2 if options.instance_weight else 1,
+            cameras=("method.merge_cameras",) if merges and options.merge_cameras == "different" else (),
+            settings=("clustering.centre_cameras", "clustering.search", "clustering.recall") if merges else (),
+        )
 
-    @property
-    def views(self) -> int:
-        """The instance loss compares two views of a crop."""
-        return 2 if self.options.instance_weight else 1
+    def plan(self, epoch: int) -> EpochPlan:
+        """Features are needed when clusters are merged, and to start the memory."""
+        return EpochPlan(embed=bool(self.options.cluster_weight) and (epoch == 0 or self._merges(epoch) > 0))
 
-    def needs_features(self, epoch: int) -> bool:
-        """When clusters are merged, and to start the memory."""
-        return bool(self.options.cluster_weight) and (epoch == 0 or self._merges(epoch) > 0)
-
-    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """Merges clusters when a stage begins; between, and without ACL, the labels stay."""
-        if epoch == 0:
-            self.assignment = torch.arange(len(table))
+    def label(self, data: EpochData) -> PseudoLabels:
+        """Merges clusters when a stage begins. Between, and without the cluster loss, the labels stay."""
+        features, camera = data.features, data.table.camera
+        if data.epoch == 0:
+            self.assignment = torch.arange(len(data.table))
         labels = self.assignment.cpu().numpy()
         facts: dict[str, float] = {}
-        if merges := self._merges(epoch):
+        sentences = []
+        if merges := self._merges(data.epoch):
             options, clustering = self.options, self.clustering
             if clustering.centre_cameras:
-                features = centre_by_camera(features, table.camera)
+                features = centre_by_camera(features, camera)
             found = merge_clusters(
                 features,
                 labels,
                 merges,
                 size_penalty=options.size_penalty,
                 squared=options.squared_distance,
-                camera=table.camera if options.merge_cameras == "different" else None,
+                camera=camera if options.merge_cameras == "different" else None,
                 search=clustering.search,
                 recall=clustering.recall,
-                device=self.device,
+                device=data.device,
             )
             labels = found.labels
             self.assignment = torch.from_numpy(labels)
             facts = {"merged": len(found.costs), "merge_distance": float(found.distances.max(initial=0.0))}
             if found.recall is not None:
                 facts["neighbour_recall"] = found.recall
+            sentences.append(f"{facts['merged']} merged up to a distance of {facts['merge_distance']:.3f}")
         sizes = np.bincount(labels)
         facts |= {"largest_cluster": int(sizes.max()), "singletons": int((sizes == 1).sum())}
-        return PseudoLabels(labels, facts=facts)
+        sentences.append(f"largest cluster {facts['largest_cluster']}")
+        return PseudoLabels(labels, facts, sentences=tuple(sentences))
 
     def _merges(self, epoch: int) -> int:
-        """How many merges an epoch begins with."""
+        """Number of merges at the start of an epoch."""
         options = self.options
         since = epoch - options.first_epochs
-        if since < 0 or since % options.stage_epochs or not options.cluster_weight:
+        if since < 0 or since % options.stage_epochs or not options.cluster_weight or not len(self.assignment):
             return 0
         crops, clusters = len(self.assignment), int(self.assignment.max()) + 1
         target = options.clusters or math.ceil(crops / options.crops_per_person)
         return min(math.ceil(options.merge_share * crops), max(clusters - target, 0))
 
-    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """After a merging each memory row is its cluster's mean feature; otherwise the memory goes on as it is."""
-        if len(features):
-            self.memory.reset(features, labels)
+    def start_epoch(self, data: EpochData, labels: Tensor) -> None:
+        """After a merging each proxy is its cluster's mean feature; otherwise the proxies go on as they are."""
+        if len(data.features):
+            self.memory.reset(data.on_device(data.features), labels)
 
-    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
-        """Equation 11. The cluster loss looks at the first views, the instance loss at both."""
-        options, terms = self.options, {}
-        first, *second = features.embedding.split(len(batch.labels))
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Equation 11. The cluster loss uses the first views, the instance loss both."""
+        options, terms, first = self.options, {}, batch.views[0].embedding
         if options.instance_weight:
             terms["instance"] = options.instance_weight * instance_discrimination(
-                first, second[0], options.temperature, options.instance_form
+                first, batch.views[1].embedding, options.temperature, options.instance_form
             )
         if options.cluster_weight:
             terms["cluster"] = options.cluster_weight * cluster_contrast(
@@ -139,6 +149,6 @@ class IdlAcl(Method):
             )
         return terms
 
-    def after_step(self, batch: Batch, features: Features) -> None:
+    def after_step(self, batch: Batch) -> None:
         if self.options.cluster_weight:
-            self.memory.update(features.embedding[: len(batch.labels)], batch.labels)
+            self.memory.update(batch.features.embedding, batch.labels)

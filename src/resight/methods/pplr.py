@@ -1,7 +1,7 @@
 """Part-based pseudo label refinement, PPLR (Cho et al., CVPR 2022, https://arxiv.org/abs/2203.14675).
 
-The whole crop gives the pseudo-labels. Its horizontal parts are features of their own, with a classifier each, and two
-ways of refining the labels trust a part as far as it agrees with the whole about who a crop's neighbours are.
+The whole crop gives the pseudo-labels. Each of its horizontal parts has a feature and a classifier. Two ways of
+refining the labels trust a part as far as its nearest neighbours are those of the whole crop (cross agreement).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from resight.clustering import PseudoLabels, cluster_crops, cross_agreement, find_neighbours
 from resight.clustering.config import ClusteringConfig
-from resight.crops import CropTable
-from resight.encoders import Encoder, Features
+from resight.encoders import Encoder
 from resight.errors import ResightError
 from resight.losses import agreement_aware_smoothing, batch_hard_triplet, camera_contrast, part_guided_refinement
-from resight.methods.base import Batch, Method, MethodOptions
+from resight.methods.base import Batch, EpochData, Method, MethodOptions, Needs
 from resight.proxies import CameraProxies, cluster_means
 from resight.proxies.state import register_state
 
@@ -30,39 +29,43 @@ class PplrOptions(MethodOptions):
 
     name: Literal["pplr"] = "pplr"
     refine: Literal["none", "pglr", "aals", "both"] = Field(
-        "both", description="part-guided refinement of the crop's labels, agreement-aware smoothing of the parts'"
+        "both",
+        description="pglr: the parts refine the labels of whole crops; aals: labels of parts are smoothed by their "
+        "agreement",
     )
     beta: float = Field(0.5, ge=0, le=1, description="β: share of the pseudo-label in a label refined by the parts")
-    agreement_k: int = Field(20, ge=1, description="neighbours compared for the agreement, the crop itself not counted")
-    warmup_epochs: int = Field(5, ge=0, description="first epochs, with plain label smoothing in place of aals")
-    warmup_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of that smoothing")
-    global_weight: float = Field(1.0, ge=0, description="weight of the crop's cross-entropy; 0 leaves it out")
+    agreement_k: int = Field(20, ge=1, description="neighbours compared for the agreement, without the crop itself")
+    warmup_epochs: int = Field(5, ge=0, description="first epochs, in which plain label smoothing replaces aals")
+    warmup_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of the label smoothing in these epochs")
+    global_weight: float = Field(1.0, ge=0, description="weight of the whole crop's cross-entropy; 0 leaves it out")
     part_weight: float = Field(1.0, ge=0, description="weight of the parts' mean cross-entropy; 0 leaves it out")
     triplet_weight: float = Field(1.0, ge=0, description="weight of the batch-hard triplet loss; 0 leaves it out")
-    margin: float | None = Field(None, gt=0, description="of the triplets; null is the soft margin")
+    margin: float | None = Field(None, gt=0, description="margin of the triplet loss; null: the soft margin")
     classifier_rows: int | None = Field(
         None,
         ge=1,
-        description="rows of the classifiers, of which the first are used, and which keep their optimiser state, as in "
-        "the public code (3000); null: as many as clusters, made anew each epoch",
+        description="fixed number of classifier rows, which keep their optimiser state from epoch to epoch (public "
+        "code: 3000); null: one row per cluster, new each epoch",
     )
-    camera_weight: float = Field(0.0, ge=0, description="weight of the inter-camera contrastive loss, crop and parts")
-    camera_temperature: float = Field(0.07, gt=0, description="τ of that loss")
-    camera_negatives: int = Field(50, ge=1, description="nearest proxies of other clusters in that loss")
+    camera_weight: float = Field(
+        0.0, ge=0, description="weight of the inter-camera contrastive loss of whole crop and parts (uses cameras)"
+    )
+    camera_temperature: float = Field(0.07, gt=0, description="temperature τ of the inter-camera loss")
+    camera_negatives: int = Field(
+        50, ge=1, description="negatives in the inter-camera loss: the nearest proxies of other clusters"
+    )
 
 
-class Pplr(Method):
-    """Cluster the crops, ask their parts how far they agree, refine the labels, classify, repeat.
+class Pplr(Method[PplrOptions]):
+    """Cluster the crops, measure how far their parts agree, refine the labels, classify, repeat.
 
-    The crop and its parts are 1 + P spaces of one size: everything here that has a first axis of 1 + P has the crop's
-    first.
+    The whole crop and its P parts are 1 + P feature spaces of D dimensions. Wherever an axis has length 1 + P, the
+    whole crop comes first.
     """
 
     name = "pplr"
     summary = "pseudo-labels refined by how far parts of a crop agree with the whole (Cho et al. 2022)"
     Options = PplrOptions
-    uses_parts = True
-    options: PplrOptions
     classifiers: nn.Parameter
     agreement: Tensor
 
@@ -79,19 +82,20 @@ class Pplr(Method):
         rows = torch.zeros(spaces, options.classifier_rows or 0, encoder.dim)
         register_state(self, "classifiers", nn.Parameter(rows))
         self.clusters = 0
-        # Both are found anew each epoch, so no part of a checkpoint.
+        # computed again in each epoch, so not part of a checkpoint
         self.camera_proxies = [CameraProxies() for _ in range(spaces)]
         self.register_buffer("agreement", torch.empty(0, encoder.config.parts), persistent=False)
 
-    @property
-    def camera_use(self) -> tuple[str, ...]:
-        return super().camera_use + (("method.camera_weight",) if self.options.camera_weight else ())
+    @classmethod
+    def needs(cls, options: PplrOptions) -> Needs:
+        return Needs(parts=True, cameras=("method.camera_weight",) if options.camera_weight else ())
 
-    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """Labels by the crops' own features, and the agreement of their parts where something is refined by it."""
+    def label(self, data: EpochData) -> PseudoLabels:
+        """Labels from the features of whole crops; if they are refined, also the agreement of the parts."""
+        features = data.features
         settings, k = self.clustering.model_dump(), self.options.agreement_k + 1
         search = {name: settings[name] for name in ("centre_cameras", "search", "recall")}
-        search |= {"camera": table.camera, "device": self.device}
+        search |= {"camera": data.table.camera, "device": data.device}
         refines = self.options.refine != "none"
         whole = find_neighbours(features[:, 0], max(self.clustering.k1, k if refines else 0), **search)
         found = cluster_crops(whole, **settings)
@@ -99,12 +103,14 @@ class Pplr(Method):
             return found
         parts = [find_neighbours(features[:, n], k, **search).indices for n in range(1, features.shape[1])]
         agreement = cross_agreement(whole.indices, parts, self.options.agreement_k)
-        self.agreement = torch.from_numpy(agreement).to(self.device)
+        self.agreement = data.on_device(agreement)
         means = {f"agreement_{n}": float(mean) for n, mean in enumerate(agreement.mean(axis=0, dtype=np.float64), 1)}
-        return PseudoLabels(found.labels, {**found.facts, **means}, {"agreement": agreement})
+        sentence = "agreement " + " ".join(f"{mean:.2f}" for mean in means.values())
+        return PseudoLabels(found.labels, {**found.facts, **means}, {"agreement": agreement}, (sentence,))
 
-    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """Each row of a classifier becomes the normalised mean feature of its cluster, in its own space."""
+    def start_epoch(self, data: EpochData, labels: Tensor) -> None:
+        """Each classifier row becomes the normalised mean feature of its cluster, in the classifier's space."""
+        features, camera = data.on_device(data.features), data.camera
         rows, self.clusters = self.options.classifier_rows, int(labels.max()) + 1
         centroids = F.normalize(
             torch.stack([cluster_means(space.float(), labels, self.clusters) for space in features.unbind(1)]), dim=2
@@ -122,16 +128,16 @@ class Pplr(Method):
             for proxies, space in zip(self.camera_proxies, features.unbind(1), strict=True):
                 proxies.reset(space, labels, camera)
 
-    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
-        options, terms = self.options, {}
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        options, features, terms = self.options, batch.features, {}
         assert features.parts is not None
-        assert features.part_necks is not None
-        necks = torch.cat([features.neck[:, None], features.part_necks], dim=1)
-        logits = torch.einsum("bsd,scd->bsc", necks, self.classifiers[:, : self.clusters])
+        assert features.part_pre_norms is not None
+        pre_norms = torch.cat([features.pre_norm[:, None], features.part_pre_norms], dim=1)
+        logits = torch.einsum("bsd,scd->bsc", pre_norms, self.classifiers[:, : self.clusters])
         whole, parts = logits[:, 0], logits[:, 1:]
         if options.global_weight:
             if options.refine in ("pglr", "both"):
-                agreement = self.agreement[batch.rows]
+                agreement = self.agreement[batch.indices]
                 term = part_guided_refinement(whole, parts, batch.labels, agreement, options.beta)
             else:
                 term = F.cross_entropy(whole, batch.labels, reduction="none").mean()
@@ -139,10 +145,10 @@ class Pplr(Method):
         if options.part_weight:
             smooths = options.refine in ("aals", "both")
             if smooths and batch.epoch >= options.warmup_epochs:
-                term = agreement_aware_smoothing(parts, batch.labels, self.agreement[batch.rows])
+                term = agreement_aware_smoothing(parts, batch.labels, self.agreement[batch.indices])
             else:
                 every = batch.labels.repeat_interleave(parts.shape[1])
-                # summed in the order of the refined losses, so that these equal it where they refine nothing
+                # reduced like the refined losses, so that the two are equal to the bit where nothing is refined
                 term = F.cross_entropy(
                     parts.flatten(0, 1),
                     every,
@@ -151,7 +157,9 @@ class Pplr(Method):
                 ).mean()
             terms["parts"] = options.part_weight * term
         if options.triplet_weight:
-            terms["triplet"] = options.triplet_weight * batch_hard_triplet(features.neck, batch.labels, options.margin)
+            terms["triplet"] = options.triplet_weight * batch_hard_triplet(
+                features.pre_norm, batch.labels, options.margin
+            )
         if options.camera_weight and batch.camera is not None:
             first, *others = (
                 camera_contrast(
@@ -168,6 +176,6 @@ class Pplr(Method):
                     [features.embedding, *features.parts.unbind(1)], self.camera_proxies, strict=True
                 )
             )
-            # the parts' mean beside the crop's, as in the public code
+            # the public code: the whole crop's loss plus the mean of the parts' losses
             terms["camera"] = options.camera_weight * (first + torch.stack(others).mean())
         return terms

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from resight.clustering import PseudoLabels
 from resight.clustering.config import ClusteringConfig
-from resight.crops import CropTable
-from resight.encoders import Encoder, Features
+from resight.encoders import Encoder
 from resight.errors import ResightError
 from resight.losses import batch_hard_triplet
-from resight.methods.base import Batch, Method, MethodOptions
+from resight.methods.base import Batch, EpochData, EpochPlan, Method, MethodData, MethodOptions, Needs
 
 
 class SupervisedOptions(MethodOptions):
@@ -27,22 +26,22 @@ class SupervisedOptions(MethodOptions):
 
     name: Literal["supervised"] = "supervised"
     triplet_weight: float = Field(1.0, ge=0, description="weight of the batch-hard triplet loss; 0 leaves it out")
-    margin: float | None = Field(0.3, gt=0, description="of the triplets; null is the soft margin")
+    margin: float | None = Field(0.3, gt=0, description="margin of the triplet loss; null: the soft margin")
     softmax_weight: float = Field(1.0, ge=0, description="weight of the softmax over identities; 0 leaves it out")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of the softmax's targets")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of label smoothing in the softmax")
     softmax_scale: float | None = Field(
-        None, gt=0, description="of cosines that the softmax is over, as suits an encoder without neck; null: products"
+        None,
+        gt=0,
+        description="scale of the softmax over cosines, for encoders without a BN neck; null: softmax over products",
     )
 
 
-class Supervised(Method):
+class Supervised(Method[SupervisedOptions]):
     """The identities are the labels; nothing is clustered."""
 
     name = "supervised"
     summary = "with identities: batch-hard triplets and softmax, for a source model or an upper bound"
     Options = SupervisedOptions
-    uses_identities = True
-    options: SupervisedOptions
 
     def __init__(self, options: SupervisedOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__(options, clustering, encoder)
@@ -51,47 +50,45 @@ class Supervised(Method):
         self.dim = encoder.dim
         self.classifier: nn.Linear | None = None
 
-    @property
-    def camera_use(self) -> tuple[str, ...]:
-        return ()
+    @classmethod
+    def needs(cls, options: SupervisedOptions) -> Needs:
+        return Needs(identities=True, settings=())
 
-    def needs_features(self, epoch: int) -> bool:
-        return False
+    def plan(self, epoch: int) -> EpochPlan:
+        return EpochPlan(embed=False)
 
-    def prepare(self, table: CropTable) -> None:
-        """Checks that there are people to learn, and builds the classifier of as many."""
-        table.require("identity", self.name)
-        people = len(np.unique(table.identity[table.is_person])) if table.identity is not None else 0
-        if people < 2:
+    def setup(self, data: MethodData) -> None:
+        """Builds the classifier, with one row per identity."""
+        table = data.table
+        identities = len(np.unique(table.require("identity", self.name)[table.is_person]))
+        if identities < 2:
             raise ResightError(
-                f"Supervised training needs crops of at least two people with an identity; the training crops show "
-                f"{people}. Identities count from 1: 0 is a distractor, -1 junk."
+                f"Supervised training needs crops of at least two identities; the training crops show {identities}. "
+                "Identities count from 1: 0 is a distractor, -1 junk."
             )
         if self.options.softmax_weight:
-            self.classifier = nn.Linear(self.dim, people, bias=False)
-            # rows of length 1 where only their direction counts, which steps of the optimiser would turn too fast else
+            self.classifier = nn.Linear(self.dim, identities, bias=False)
+            # Where only the direction of a row counts, short rows would be turned too fast: those have length 1.
             std = 0.001 if self.options.softmax_scale is None else self.dim**-0.5
             nn.init.normal_(self.classifier.weight, std=std)
 
-    def label(self, features: np.ndarray, table: CropTable, epoch: int) -> PseudoLabels:
-        """The identities, numbered from 0; −1 for crops of no one."""
+    def label(self, data: EpochData) -> PseudoLabels:
+        """The identities, numbered from 0; −1 for junk and distractors."""
+        table = data.table
         labels = np.full(len(table), -1, np.int64)
         assert table.identity is not None
         labels[table.is_person] = np.unique(table.identity[table.is_person], return_inverse=True)[1]
         return PseudoLabels(labels)
 
-    def start_epoch(self, features: Tensor, labels: Tensor, camera: Tensor | None) -> None:
-        """Nothing to prepare."""
-
-    def loss(self, batch: Batch, features: Features) -> dict[str, Tensor]:
-        options, terms = self.options, {}
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        options, features, terms = self.options, batch.features, {}
         if options.triplet_weight:
             terms["triplet"] = options.triplet_weight * batch_hard_triplet(
                 features.embedding, batch.labels, options.margin
             )
         if self.classifier is not None:
             if options.softmax_scale is None:
-                logits = self.classifier(features.neck)
+                logits = self.classifier(features.pre_norm)
             else:
                 logits = options.softmax_scale * F.linear(features.embedding, F.normalize(self.classifier.weight))
             terms["softmax"] = options.softmax_weight * F.cross_entropy(

@@ -6,7 +6,6 @@ device see the same crops.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -116,8 +115,3 @@ def random_erasing(
     columns = (x >= left) & (x < left + wide)
     mask = (rows[:, None, :, None] & columns[:, None, None, :]).to(images.device)
     return images.masked_fill(mask, 0.0)
-
-
-def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
-    """A seed for one epoch of one stream of random numbers, far from those of its neighbours."""
-    return (seed * 1_000_003 + epoch * 7_919 + stream * 104_729 + 12_345) % math.floor(2**31 - 1)

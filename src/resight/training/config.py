@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
@@ -16,52 +16,60 @@ from pydantic.fields import FieldInfo
 from resight.clustering.config import ClusteringConfig
 from resight.encoders import EncoderConfig
 from resight.errors import ResightError
-from resight.methods import METHODS, MethodOptions
+from resight.methods import METHODS, MethodOptions, Needs
 from resight.training.augment import AugmentationConfig
+from resight.training.optim import OptimizerConfig
 from resight.training.sampling import SamplingConfig
-from resight.training.schedules import OptimizerConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "default"
 
 
+#: Former names of settings, which are still understood.
+RENAMED = {"encoder.start": "encoder.init_from"}
+
+
 class EMAConfig(BaseModel):
-    """The moving average of the weights."""
+    """The EMA teacher: a moving average of the encoder's weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    decay: float | None = Field(None, ge=0, lt=1, description="α; null keeps no average")
+    decay: float | None = Field(None, ge=0, lt=1, description="α: share of the old average kept; null: no EMA teacher")
     restart: bool = Field(
-        False, description="begin each epoch's average as a copy of the encoder, with α from the first step on"
+        False, description="begin each epoch with a copy of the encoder, and use α from the first step on"
     )
-    labels: bool = Field(True, description="whether the averaged encoder gives the features that are clustered")
-    keep: bool = Field(True, description="whether the averaged encoder is kept and scored; else the trained one")
+    labels: bool = Field(True, description="cluster the EMA teacher's features, not the encoder's")
+    keep: bool = Field(True, description="save and score the EMA teacher, not the encoder")
 
 
 class TrainConfig(BaseModel):
-    """Everything that decides what a run computes, and how it is watched."""
+    """All settings of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: SerializeAsAny[MethodOptions]
-    seed: int = Field(0, ge=0)
-    epochs: int = Field(50, ge=1)
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the backbone's arithmetic")
+    seed: int = Field(0, ge=0, description="another seed, other random numbers")
+    epochs: int = Field(50, ge=1, description="epochs to train")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the backbone")
     encoder: EncoderConfig = EncoderConfig()
     clustering: ClusteringConfig = ClusteringConfig()
     sampling: SamplingConfig = SamplingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EMAConfig = EMAConfig()
-    embed_flip: bool = Field(False, description="add each mirror image's embedding, for labels and evaluation")
+    embed_flip: bool = Field(False, description="add the embedding of each mirror image, for labels and evaluation")
     embed_batch: int = Field(256, ge=1, description="crops embedded at once")
-    max_unreadable: float = Field(0.01, ge=0, le=1, description="share of unreadable crops that is put up with")
-    evaluate_every: int = Field(
-        0, ge=0, description="epochs between evaluations, the start included; 0: only after the last"
+    max_unreadable: float = Field(
+        0.01, ge=0, le=1, description="largest share of unreadable crops that are left out; more stop the run"
     )
-    keep_every: int = Field(0, ge=0, description="epochs between kept copies of the weights; 0: only the last are kept")
-    tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
-    description: str = ""
+    evaluate_every: int = Field(
+        0, ge=0, description="epochs between evaluations, with one before training; 0: only after the last epoch"
+    )
+    keep_every: int = Field(
+        0, ge=0, description="epochs between saved copies of the weights; 0: only the last are saved"
+    )
+    tracker: Literal["none", "tensorboard", "wandb", "mlflow"] = Field("none", description="experiment tracker")
+    description: str = Field("", description="one line about the recipe")
 
     @field_validator("method", mode="before")
     @classmethod
@@ -97,9 +105,103 @@ def setting_names(method: str) -> tuple[str, ...]:
     return tuple(name for name, _ in _fields(method))
 
 
-def describe_settings(method: str) -> list[tuple[str, str, str]]:
-    """Name, default and meaning of every setting of a method's run."""
-    return [(name, str(field.default), field.description or "") for name, field in _fields(method)]
+def is_read(name: str, needs: Needs) -> bool:
+    """Whether training with a method reads a setting.
+
+    Args:
+        name: Dotted name of the setting.
+        needs: What the method needs.
+    """
+    if name in ("sampling.source_crops", "sampling.source_apart"):
+        return needs.source
+    if name == "sampling.prefer_other_cameras":
+        return needs.groups
+    return not name.startswith("clustering.") or any(
+        name == own or name.startswith(f"{own}.") for own in needs.settings
+    )
+
+
+def unread_settings(config: TrainConfig) -> list[str]:
+    """A sentence for each setting that differs from its default although training does not read it."""
+    method = METHODS[config.method.name]
+    needs, values = method.needs(config.method), flatten(config.model_dump())
+    unread = [(name, field) for name, field in _fields(method.name) if not is_read(name, needs)]
+    return [
+        f"The setting {name}={values[name]} has no effect: {method.name} with these settings does not read it."
+        for name, field in unread
+        if values[name] != field.default
+    ]
+
+
+class Setting(NamedTuple):
+    """One setting of a method's run.
+
+    Attributes:
+        name: Dotted name.
+        value: Its value in a recipe.
+        allowed: The values it can have, in words.
+        meaning: What it does.
+    """
+
+    name: str
+    value: str
+    allowed: str
+    meaning: str
+
+
+def describe_settings(method: str, recipe: str | Path | None = None) -> list[Setting]:
+    """Every setting that a method reads, with its value in a recipe.
+
+    Args:
+        method: Name of the method.
+        recipe: Name of one of its recipes, or a YAML file; ``default`` if not given.
+
+    Raises:
+        ResightError: there is no such method or recipe.
+    """
+    config = build_config(method, recipe)
+    needs, values = METHODS[method].needs(config.method), flatten(config.model_dump(mode="json"))
+    return [
+        Setting(name, _yaml(values[name]), describe_values(field), field.description or "")
+        for name, field in _fields(method)
+        if is_read(name, needs) and name not in ("method.name", "description")
+    ]
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).removesuffix("...\n").strip()
+
+
+def describe_values(field: FieldInfo) -> str:
+    """The values that a setting can have, in words: ``each, hard or mean``, ``number > 0``."""
+    return _describe_type(field.annotation, _describe_bounds(field.metadata))
+
+
+def _describe_bounds(metadata: Iterable[Any]) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [
+        f"{sign} {getattr(item, name):g}" for item in metadata for name, sign in signs.items() if hasattr(item, name)
+    ]
+    return " and ".join(bounds)
+
+
+def _describe_type(annotation: Any, bounds: str = "") -> str:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _describe_type(parts[0], _describe_bounds(parts[1:]) or bounds)
+    if origin is Literal:
+        return _either([_yaml(part) for part in parts])
+    if origin in (Union, UnionType):
+        return _either([_describe_type(part, bounds) for part in parts])
+    if origin is tuple:
+        inner = _describe_type(parts[0], bounds)
+        return f"list of {inner}" if Ellipsis in parts else f"{len(parts)} times {inner}"
+    name = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "null"}[annotation]
+    return f"{name} {bounds}" if bounds and annotation in (int, float) else name
+
+
+def _either(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -193,7 +295,8 @@ def build_config(
     known = setting_names(method)
     nested: dict[str, Any] = {"method": {"name": method}}
     for source, values in ((f"the recipe '{recipe}'", base), ("the command", changes)):
-        for name, value in values.items():
+        for given, value in values.items():
+            name = RENAMED.get(given, given)
             if name not in known:
                 raise ResightError(f"There is no setting '{name}' ({source}).{_nearest(name, known)}")
             # YAML 1.1 reads 1e-3 as text.

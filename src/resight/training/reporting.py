@@ -1,14 +1,15 @@
-"""How a run tells what it is doing: bars for a person, lines for a log, or nothing."""
+"""How a run reports what it does: progress bars, plain lines, or nothing."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 
 class Reporter:
-    """Says nothing; the other reporters say the same things in their own ways."""
+    """Gets the progress of a run and says nothing; the other reporters print it."""
 
     def __enter__(self) -> Reporter:
         return self
@@ -21,32 +22,27 @@ class Reporter:
     def progress(self, what: str, done: int, total: int) -> None:
         """``done`` of ``total`` parts of a piece of work."""
 
-    def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """An epoch's metrics."""
+    def epoch(self, record: dict[str, Any], epochs: int, sentences: Sequence[str] = ()) -> None:
+        """An epoch's metrics, and what its method says of the labels."""
 
     def say(self, text: str) -> None:
         """A sentence."""
 
 
-def describe_epoch(record: dict[str, Any], epochs: int) -> str:
-    """One line of an epoch's metrics."""
+def describe_epoch(record: dict[str, Any], epochs: int, sentences: Sequence[str] = ()) -> str:
+    """One line about an epoch.
+
+    Args:
+        record: Its metrics.
+        epochs: Epochs of the run.
+        sentences: What its method says of the labels.
+    """
     parts = [f"epoch {record['epoch']}/{epochs}"]
     if "loss" in record:
         parts.append(f"loss {record['loss']:.3f}")
     if "clusters" in record:
         parts += [f"{record['clusters']} clusters", f"{record['outliers']} outliers"]
-    if "multilabel_mb" in record:
-        parts.append(f"multilabels of {record['reference_persons']:.0f} persons in {record['multilabel_mb']:.0f} MB")
-    if "pair_threshold" in record:
-        parts.append(f"agreement above {record['pair_threshold']:.2f}")
-    if "round_ari" in record:
-        parts.append(f"round {record['round']}: ARI {record['round_ari']:.3f} with the labels before")
-    if "merged" in record:
-        parts.append(f"{record['merged']} merged up to a distance of {record['merge_distance']:.3f}")
-    if "largest_cluster" in record:
-        parts.append(f"largest cluster {record['largest_cluster']}")
-    if agreement := [f"{value:.2f}" for name, value in record.items() if name.startswith("agreement_")]:
-        parts.append(f"agreement {' '.join(agreement)}")
+    parts += sentences
     if "neighbour_recall" in record:
         parts.append(f"{100 * record['neighbour_recall']:.1f} % of the true neighbours found")
     if "ari" in record:
@@ -57,10 +53,10 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
 
 
 class LogReporter(Reporter):
-    """Plain lines, one an epoch: for logs and pipes."""
+    """Plain lines, one per epoch, for logs and pipes."""
 
-    def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        self.say(describe_epoch(record, epochs))
+    def epoch(self, record: dict[str, Any], epochs: int, sentences: Sequence[str] = ()) -> None:
+        self.say(describe_epoch(record, epochs, sentences))
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -103,8 +99,8 @@ class BarReporter(Reporter):
         if done >= total:
             self._bars.remove_task(self._tasks.pop(what))
 
-    def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        self.say(describe_epoch(record, epochs))
+    def epoch(self, record: dict[str, Any], epochs: int, sentences: Sequence[str] = ()) -> None:
+        self.say(describe_epoch(record, epochs, sentences))
 
     def say(self, text: str) -> None:
         self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
+from resight.clustering import PseudoLabels
 from resight.common.files import write_aside
 from resight.crops import CropTable
+from resight.encoders.weights import EXTENSION
 from resight.errors import ResightError
 from resight.training.config import TrainConfig
-
-#: Prefix, in a file of weights, of what is not the encoder's.
-BESIDE = "method."
 
 
 def table_fingerprint(table: CropTable, digest: str, columns: tuple[str, ...] = ("camera", "time", "track")) -> str:
@@ -34,8 +33,22 @@ def table_fingerprint(table: CropTable, digest: str, columns: tuple[str, ...] = 
     return hasher.hexdigest()
 
 
+def first_weights(weights: str) -> str:
+    """The file that first weights are read from, where ``encoder.weights`` names a run folder; else what it names.
+
+    Raises:
+        ResightError: the folder is no run, or no epoch of the run was finished.
+    """
+    if weights in ("none", "imagenet") or not Path(weights).is_dir():
+        return weights
+    file = RunFolder.existing(weights).weights_file
+    if not file.is_file():
+        raise ResightError(f"The run {weights} has no weights to start from: no epoch of it was finished.")
+    return str(file)
+
+
 def runs_behind(weights: str) -> list[dict[str, Any]]:
-    """The runs that first weights come from, the latest first: a run's folder, its crops and the labels it used.
+    """The runs that first weights come from, the latest first: folder, crops and labels used of each.
 
     Empty for weights that come from no run, such as ImageNet's.
     """
@@ -45,9 +58,9 @@ def runs_behind(weights: str) -> list[dict[str, Any]]:
     if weights in ("none", "imagenet") or not (run.config_file.is_file() and run.data_file.is_file()):
         return []
     data = run.read_data()
-    told = {"run": str(folder), "root": data["root"]}
-    told |= {name: data.get(name) for name in ("camera_use", "identity_use")}
-    return [told, *data.get("started_from", [])]
+    latest = {"run": str(folder), "root": data["root"]}
+    latest |= {name: data.get(name) for name in ("camera_use", "identity_use")}
+    return [latest, *data.get("started_from", [])]
 
 
 class RunFolder:
@@ -55,18 +68,21 @@ class RunFolder:
 
     ======================  ====================================================================
     ``config.yaml``         resolved settings, with the method's name
-    ``data.json``           where the crops came from, their fingerprint, unreadable crops; likewise of a source, with
-                            the names of its people; the runs whose weights this one starts from
-    ``metrics.jsonl``       one line an epoch; the same for the same seed, whatever the machine's speed
+    ``data.json``           the crops and their fingerprint, unreadable crops, the same for a source, with the names of
+                            its identities; the runs whose weights this one starts from
+    ``metrics.jsonl``       one line per epoch; the same for the same seed, whatever the machine's speed
     ``timings.jsonl``       seconds of each epoch's stages
     ``labels/0001.npz``     pseudo-labels of each epoch
-    ``agreement/0001.npz``  PPLR: cross agreement of each crop's parts in each epoch, ``(N, P)``
-    ``model.safetensors``   weights of the encoder to use (the average, if one is kept); under ``method.`` what the
-                            model needs beside it, such as MAR's agents
-    ``weights/0010.safet…`` copies of them of earlier epochs, where ``keep_every`` asks for some
+    ``NAME/0001.npz``       what else a method keeps of each crop in each epoch, such as PPLR's ``agreement``
+    ``model.safetensors``   weights of the encoder to use (the EMA teacher's if ``ema.keep``); under ``method.`` what
+                            the model needs of its method
+    ``weights/0010.safet…`` copies of these weights from earlier epochs (``keep_every``)
     ``checkpoint.pt``       full training state after the last whole epoch
-    ``evaluation.json``     figures on the test split, where there is one
+    ``evaluation.json``     figures on the test split, if there is one
     ======================  ====================================================================
+
+    Args:
+        path: The folder. Nothing is made or read yet.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -98,12 +114,51 @@ class RunFolder:
         except (yaml.YAMLError, ValueError, KeyError) as error:
             raise ResightError(f"{self.config_file} does not hold the settings of a run: {error}") from error
 
+    def check_free(self, resume: bool) -> None:
+        """Raises a sentence if the folder holds a run that is not to be resumed."""
+        if self.config_file.exists() and not resume:
+            raise ResightError(f"{self.path} already holds a run: go on with it by --resume, or choose another folder.")
+
+    def resume(self, config: TrainConfig, data: dict[str, Any]) -> dict[str, Any] | None:
+        """The state to go on from; ``None`` if the folder holds no run or no epoch of it was finished.
+
+        Args:
+            config: The settings, which must be those of the run.
+            data: What the run would be started with, whose crops must be those of the run.
+
+        Raises:
+            ResightError: settings or crops differ, or the checkpoint is damaged.
+        """
+        if not self.config_file.exists():
+            return None
+        if self.read_config() != config:
+            raise ResightError(
+                f"{self.path} was trained with other settings than these: resume with the settings of its config.yaml, "
+                "or train in another folder."
+            )
+        before = self.read_data()
+        if before["fingerprint"] != data["fingerprint"]:
+            raise ResightError(f"{self.path} was trained on other crops than those in {data['root']}: train elsewhere.")
+        if "source" in data and before["source"]["fingerprint"] != data["source"]["fingerprint"]:
+            raise ResightError(
+                f"{self.path} was trained with another source than the labelled crops in {data['source']['root']}: "
+                "give the same, or train elsewhere."
+            )
+        return self.load_checkpoint()
+
     def start(self, config: TrainConfig, data: dict[str, Any]) -> None:
-        """Makes the folder and writes what is known before training."""
+        """Makes the folder of a new run and writes what is known before training."""
         self.path.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_aside(self.data_file, lambda file: file.write_text(json.dumps(data, indent=1), encoding="utf-8"))
         write_aside(self.config_file, lambda file: file.write_text(text, encoding="utf-8"))
+
+    def describe_unreadable(self, unreadable: list[tuple[str, str]]) -> Iterable[str]:
+        """A sentence about crops that were left out, if there are any."""
+        if unreadable:
+            names = ", ".join(path for path, _ in unreadable[:5])
+            more = f" and {len(unreadable) - 5} more, named in {self.data_file}" if len(unreadable) > 5 else ""
+            yield f"{len(unreadable)} unreadable crops left out: {names}{more}."
 
     def read_data(self) -> dict[str, Any]:
         """What :meth:`start` wrote of the data."""
@@ -136,8 +191,25 @@ class RunFolder:
             else None,
         }
 
-    def save_values(self, name: str, epoch: int, values: np.ndarray) -> None:
-        """Keeps an epoch's values of each crop, such as ``labels``, in a folder of that name and under it."""
+    def save_epoch(
+        self, record: dict[str, Any], seconds: dict[str, float], found: PseudoLabels, *, grouped: bool
+    ) -> None:
+        """Writes an epoch's metrics, timings and labels.
+
+        Args:
+            record: The metrics, with ``epoch``.
+            seconds: Seconds of each stage.
+            found: What the method found.
+            grouped: Whether the labels group crops and are saved.
+        """
+        epoch = record["epoch"]
+        labels = {"labels": found.labels.astype(np.int32)} if grouped else {}
+        for name, values in (labels | dict(found.kept)).items():
+            self._save_values(name, epoch, values)
+        self.append(self.metrics_file, record)
+        self.append(self.timings_file, {"epoch": epoch, **seconds})
+
+    def _save_values(self, name: str, epoch: int, values: np.ndarray) -> None:
         folder = self.path / name
         folder.mkdir(exist_ok=True)
 
@@ -148,11 +220,12 @@ class RunFolder:
 
         write_aside(folder / f"{epoch:04d}.npz", write)
 
-    def save_weights(self, module: nn.Module, beside: Mapping[str, Tensor] | None = None) -> None:
-        """Writes a module's state as safetensors, and under ``method.`` what a model needs beside it."""
+    def save_weights(self, encoder: nn.Module, extension: nn.Module | None = None) -> None:
+        """Writes the encoder's state as safetensors, and under ``method.`` that of the method's extension."""
         from safetensors.torch import save_file
 
-        named = module.state_dict() | {f"{BESIDE}{name}": value for name, value in (beside or {}).items()}
+        beside = {} if extension is None else extension.state_dict()
+        named = encoder.state_dict() | {f"{EXTENSION}{name}": value for name, value in beside.items()}
         state = {name: value.detach().cpu().contiguous() for name, value in named.items()}
         write_aside(self.weights_file, lambda file: save_file(state, file))
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of a module's weights, BN statistics included."""
+"""The EMA teacher: an exponential moving average (EMA) of an encoder's weights."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ from torch import nn
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-class WeightAverage(Generic[_Module]):
-    """Keeps θ_m ← α·θ_m + (1−α)·θ over parameters and floating-point buffers.
-
-    During the first steps α may be held down to (1+t)/(10+t), lest the average be weighed down by where it began.
+class EMATeacher(Generic[_Module]):
+    """Keeps θ_m ← α·θ_m + (1 − α)·θ over parameters and floating-point buffers, batch-norm statistics included.
 
     Args:
-        module: The module to follow; the average starts as its copy.
+        module: The module to follow; the teacher starts as its copy.
         decay: α.
-        hold_down: Whether it is.
+        warmup: Whether α is at most (1 + t)/(10 + t) in step t, so that the teacher soon forgets its start.
     """
 
-    def __init__(self, module: _Module, decay: float, hold_down: bool = True) -> None:
+    def __init__(self, module: _Module, decay: float, warmup: bool = True) -> None:
         self.module: _Module = copy.deepcopy(module)
         self.module.requires_grad_(False).eval()
         self.decay = decay
-        self.hold_down = hold_down
+        self.warmup = warmup
         self.steps = 0
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Moves the average one step towards ``module``."""
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.hold_down else self.decay
+        """Moves the teacher one step towards ``module``; integer buffers are copied."""
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps)) if self.warmup else self.decay
         self.steps += 1
         own, other = self.module.state_dict(), module.state_dict()
         floats = [name for name, value in own.items() if value.is_floating_point()]
@@ -41,14 +39,14 @@ class WeightAverage(Generic[_Module]):
             own[name].copy_(other[name])
 
     def restart(self, module: nn.Module) -> None:
-        """Begins again as a copy of ``module``."""
+        """Makes the teacher a copy of ``module`` again."""
         self.module.load_state_dict(module.state_dict())
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The state for a checkpoint."""
         return {"module": self.module.state_dict(), "steps": self.steps}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The reverse of :meth:`state`."""
+        """Takes over a state from :meth:`state`."""
         self.module.load_state_dict(state["module"])
         self.steps = state["steps"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
-
 from resight.training.schedules import OptimizerConfig, build_optimizer, learning_rate_factor, renew_parameters
+from torch import nn
 
 
 @pytest.mark.parametrize(

@@ -11,26 +11,30 @@ from torch import nn
 
 
 class OptimizerConfig(BaseModel):
-    """Optimiser and schedule; rates move by the epoch, and smoothly within one where the schedule is smooth."""
+    """Optimiser and learning rate schedule."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["adam", "sgd"] = "adam"
-    lr: float = Field(3.5e-4, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    name: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
+    lr: float = Field(3.5e-4, gt=0, description="full learning rate")
+    weight_decay: float = Field(5e-4, ge=0, description="weight decay (an L2 penalty, in Adam too)")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     nesterov: bool = Field(False, description="Nesterov's momentum in SGD")
-    decay_norms: bool = Field(True, description="weight decay on norms and biases as well, as the peers do")
-    backbone_factor: float = Field(1.0, gt=0, description="factor on lr for the backbone, as where it is pretrained")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
-    schedule: Literal["constant", "step", "cosine", "exponential"] = "step"
-    step_epochs: PositiveInt | tuple[PositiveInt, ...] = Field(
-        20, description="epochs between steps of schedule=step, or the epochs after which there is one, as [25]"
+    decay_norms: bool = Field(True, description="weight decay on norms and biases too, as the public codes have it")
+    backbone_factor: float = Field(1.0, gt=0, description="factor on lr for the backbone")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient; null: not limited")
+    schedule: Literal["constant", "step", "cosine", "exponential"] = Field(
+        "step", description="how the learning rate moves"
     )
-    step_factor: float = Field(0.1, gt=0, le=1)
-    decay_from: float = Field(0.0, ge=0, description="epoch at which cosine or exponential decay begins")
-    final_factor: float = Field(1e-3, ge=0, le=1, description="share of lr left at the last epoch of such a decay")
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs of linear growth from a tenth of lr")
+    step_epochs: PositiveInt | tuple[PositiveInt, ...] = Field(
+        20, description="schedule=step: epochs between two steps, or a list of the epochs after which there is one"
+    )
+    step_factor: float = Field(0.1, gt=0, le=1, description="schedule=step: factor on the rate at each step")
+    decay_from: float = Field(0.0, ge=0, description="schedule=cosine, exponential: epoch at which the decay begins")
+    final_factor: float = Field(
+        1e-3, ge=0, le=1, description="schedule=cosine, exponential: share of lr left at the end of the last epoch"
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs in which the rate grows linearly from a tenth of lr")
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> OptimizerConfig:
@@ -40,12 +44,12 @@ class OptimizerConfig(BaseModel):
 
 
 def learning_rate_factor(config: OptimizerConfig, epoch: float, epochs: int) -> float:
-    """Share of the full rate at a point of the run.
+    """Share of the full learning rate at a point of the run.
 
     Args:
         config: The schedule.
-        epoch: Epochs done, counted from 0, fractions within an epoch.
-        epochs: Length of the run, or of a round of a method that goes by rounds.
+        epoch: Epochs done, counted from 0, with fractions within an epoch.
+        epochs: Length of the schedule in epochs.
     """
     factor = 1.0
     if config.schedule == "step":
@@ -66,7 +70,7 @@ def learning_rate_factor(config: OptimizerConfig, epoch: float, epochs: int) -> 
 def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of a module's trainable parameters.
 
-    Each group of parameters has a ``factor`` that its learning rate is to be multiplied with.
+    Each of its parameter groups has a ``factor``, by which the learning rate of the group is multiplied.
     """
     described = _groups(config, module)
     if config.name == "sgd":
@@ -75,14 +79,14 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> torch.optim.O
 
 
 def renew_parameters(optimizer: torch.optim.Optimizer, config: OptimizerConfig, module: nn.Module) -> None:
-    """Hands an optimiser the module's parameters anew, after some of them were replaced by others.
+    """Gives an optimiser the parameters of a module again, after some of them were replaced by new ones.
 
-    New ones start without a past; what was kept for those that are gone is dropped.
+    New parameters start without optimiser state. The state of those that are gone is dropped.
 
     Args:
-        optimizer: The module's, from :func:`build_optimizer`.
-        config: What it was built from.
-        module: With as many parameters as before, of any sizes.
+        optimizer: The module's optimiser, from :func:`build_optimizer`.
+        config: The settings it was built from.
+        module: The module, with as many parameters as before, of any sizes.
     """
     for group, described in zip(optimizer.param_groups, _groups(config, module), strict=True):
         group["params"] = described["params"]

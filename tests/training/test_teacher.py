@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from resight.training.ema import WeightAverage
+from torch import nn
 
 
 def net() -> nn.Sequential:

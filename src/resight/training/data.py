@@ -1,0 +1,181 @@
+"""The data of a run: crops, decoded pixels and source, with every check of what the method needs of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resight.crops import TRAIN, CropTable, reference_crops
+from resight.crops.cache import PixelCache, open_pixel_cache
+from resight.errors import ResightError
+from resight.methods import METHODS, EpochData, MethodData, Needs
+from resight.training.config import TrainConfig, is_read
+from resight.training.reporting import Reporter
+from resight.training.run import table_fingerprint
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled crops of other identities, some of which are in every batch.
+
+    Attributes:
+        pixels: The M crops that could be read.
+        labels: ``(M,)`` int64 identity of each crop, numbered from 0.
+        names: The name of each identity.
+        fingerprint: Hash of crops and identities.
+    """
+
+    pixels: PixelCache
+    labels: np.ndarray
+    names: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The crops of a run, checked against what its method needs.
+
+    Attributes:
+        pixels: The N training crops that could be read.
+        needs: What the method needs.
+        camera_use: Settings by which this run uses camera labels; empty if it uses none.
+        fingerprint: Hash of the crops and of what is known of them beside identities.
+        device: Where training runs.
+        source: The labelled source, if the method learns from one.
+    """
+
+    pixels: PixelCache
+    needs: Needs
+    camera_use: tuple[str, ...]
+    fingerprint: str
+    device: torch.device
+    source: Source | None = None
+
+    @classmethod
+    def open(
+        cls,
+        config: TrainConfig,
+        table: CropTable,
+        *,
+        cache: str | Path,
+        device: torch.device,
+        source: CropTable | None = None,
+        source_identities: int | None = None,
+        reporter: Reporter | None = None,
+    ) -> TrainingData:
+        """Checks the crops and decodes those that were not decoded before.
+
+        Args:
+            config: The settings.
+            table: All crops; the ``train`` rows are trained on.
+            cache: Folder of pixel caches.
+            device: Where training runs.
+            source: Labelled crops of other identities, for a method that needs them.
+            source_identities: Use only this many identities of the source, the first in the order of their codes.
+            reporter: Gets the progress.
+
+        Raises:
+            ResightError: the crops or the source lack what the method needs, or cannot be read.
+        """
+        reporter = reporter or Reporter()
+        method = METHODS[config.method.name]
+        needs = method.needs(config.method)
+        if not needs.groups and config.sampling.order == "clusters":
+            raise ResightError(f"{method.name} finds no clusters to make batches of: set sampling.order=crops.")
+        if needs.source:
+            source = _check_source(method.name, source, source_identities, table)
+        elif source is not None:
+            raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
+        crops = table.subset(TRAIN)
+        if needs.identities:
+            crops.require("identity", method.name)
+        use = camera_use(config, needs)
+        for setting in use:
+            crops.require("camera", f"{method.name} with {setting} set")
+        open_cache = partial(
+            open_pixel_cache,
+            height=config.encoder.height,
+            width=config.encoder.width,
+            folder=cache,
+            max_unreadable=config.max_unreadable,
+            progress=reporter.progress,
+        )
+        pixels = open_cache(crops)
+        fingerprint = table_fingerprint(pixels.table, pixels.digest)
+        opened = None if source is None else _open_source(open_cache(source))
+        return cls(pixels, needs, use, fingerprint, device, opened)
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Path and reason of each crop that could not be read, source included."""
+        return [*self.pixels.unreadable, *(self.source.pixels.unreadable if self.source else ())]
+
+    @property
+    def method_data(self) -> MethodData:
+        """What the method gets for the whole run."""
+        return MethodData(**self._for_method())
+
+    def epoch_data(self, epoch: int, features: np.ndarray, source_features: np.ndarray) -> EpochData:
+        """What the method gets when an epoch begins."""
+        return EpochData(**self._for_method(), epoch=epoch, features=features, source_features=source_features)
+
+    def _for_method(self) -> dict[str, Any]:
+        table = self.pixels.table if self.needs.identities else self.pixels.table.without_labels()
+        labels, names = (None, ()) if self.source is None else (self.source.labels, self.source.names)
+        return {"table": table, "device": self.device, "source_labels": labels, "source_names": names}
+
+    def describe(self) -> dict[str, Any]:
+        """What ``data.json`` says of the data."""
+
+        def crops(pixels: PixelCache, fingerprint: str) -> dict[str, Any]:
+            return {
+                "root": str(pixels.table.root),
+                "format": pixels.table.source,
+                "crops": len(pixels),
+                "unreadable": [list(item) for item in pixels.unreadable],
+                "fingerprint": fingerprint,
+            }
+
+        data = crops(self.pixels, self.fingerprint)
+        data |= {"camera_use": [*self.camera_use], "identity_use": self.needs.identities}
+        if self.source is not None:
+            data["source"] = crops(self.source.pixels, self.source.fingerprint) | {"people": [*self.source.names]}
+        return data
+
+
+def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
+    """Settings by which a run uses camera labels; empty if it uses none."""
+    shared = {
+        "clustering.centre_cameras": config.clustering.centre_cameras,
+        "sampling.prefer_other_cameras": config.sampling.prefer_other_cameras,
+    }
+    first, last = ([name] if value and is_read(name, needs) else [] for name, value in shared.items())
+    return (*first, *needs.cameras, *last)
+
+
+def _check_source(name: str, source: CropTable | None, identities: int | None, table: CropTable) -> CropTable:
+    if source is None:
+        raise ResightError(
+            f"{name} also learns from labelled crops of other identities: name them with --source PATH (source= in "
+            "Python)."
+        )
+    source = reference_crops(source, identities)
+    own = {table.file(row).absolute() for row in range(len(table))}
+    if twice := sum(source.file(row).absolute() in own for row in range(len(source))):
+        raise ResightError(
+            f"{twice} crops of the source in {source.root} are also among those to train on without labels or to test "
+            "with: a source must show other identities."
+        )
+    return source
+
+
+def _open_source(pixels: PixelCache) -> Source:
+    identity, names = pixels.table.require("identity", "A source"), pixels.table.identity_names or {}
+    codes, labels = np.unique(identity, return_inverse=True)
+    fingerprint = table_fingerprint(pixels.table, pixels.digest, ("identity",))
+    return Source(pixels, labels, tuple(names.get(code, str(code)) for code in codes.tolist()), fingerprint)
