@@ -189,6 +189,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
+    """Writes all pages and removes those of studies that are gone."""
     written = pages()
     for file, text in written.items():
         file.write_text(text, encoding="utf-8")
