@@ -43,6 +43,21 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     return torch.device(text)
 
 
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 matrices in hardware. Where it does not, they are far slower than float32.
+
+    GPUs: compute capability 8.0 (Ampere) and newer. CPUs: AVX-512 BF16 or AMX on x86, BF16 on Arm.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch before 2.9
+        return False
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Products of float32 matrices in full float32 for a while; TF32 would keep 10 bits of each number."""

@@ -50,7 +50,9 @@ class TrainConfig(BaseModel):
     method: SerializeAsAny[MethodOptions]
     seed: int = Field(0, ge=0, description="another seed, other random numbers")
     epochs: int = Field(50, ge=1, description="epochs to train")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="arithmetic of the backbone")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="arithmetic of the backbone; auto: bfloat16 if the device has it in hardware, else float32"
+    )
     encoder: EncoderConfig = EncoderConfig()
     clustering: ClusteringConfig = ClusteringConfig()
     sampling: SamplingConfig = SamplingConfig()

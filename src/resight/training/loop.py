@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from resight.clustering import PseudoLabels, clustering_quality
-from resight.common.devices import resolve_device
+from resight.common.devices import fast_bfloat16, resolve_device
 from resight.crops import CropTable
 from resight.encoders import Encoder, embed_images
 from resight.errors import ResightError
@@ -73,12 +73,15 @@ def fit(
     run = RunFolder(out)
     run.check_free(resume)
     _check_alone()
+    device = resolve_device(device)
+    if config.precision == "auto":
+        config = config.model_copy(update={"precision": "bfloat16" if fast_bfloat16(device) else "float32"})
     tracker = Tracker(config, run)
     data = TrainingData.open(
         config,
         table,
         cache=cache or run.path.parent / "pixels",
-        device=resolve_device(device),
+        device=device,
         source=source,
         source_identities=source_identities,
         reporter=reporter,
