@@ -9,7 +9,7 @@ of the encoder: ``encoder.attention=voxel``.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,6 +45,11 @@ class AdtcOptions(MethodOptions):
     )
     margin: float | None = Field(0.3, gt=0, description="of the triplets; null is the soft margin")
 
+    def identity_settings(self, crops: int | None) -> dict[str, Any]:
+        names = ("components", "second_stage", "nearest", "contested", "unwanted")
+        each = crops / self.clusters if self.clusters and crops else self.crops_per_cluster
+        return {name: getattr(self, name) for name in names} | {"crops_per_cluster": max(1.0, each)}
+
 
 class Adtc(Method):
     """Cluster in two stages, train on triplets of the labels for a round, repeat until the labels settle."""
@@ -52,6 +57,7 @@ class Adtc(Method):
     name = "adtc"
     summary = "from a labelled source: k-means, its surest crops, triplets, round by round (Ji et al. 2020)"
     Options = AdtcOptions
+    clustering_algorithm = "two_stage"
     options: AdtcOptions
     assignment: Tensor
     has_settled: Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ class MethodOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+
+    def identity_settings(self, crops: int | None) -> dict[str, Any]:
+        """How a trained model clusters other crops: settings of the method's algorithm in :mod:`resight.identities`.
+
+        Args:
+            crops: How many crops the model was trained on, if known. A number of clusters was chosen for these, so it
+                is returned as crops per cluster.
+        """
+        return {}
 
 
 @dataclass
@@ -66,6 +75,7 @@ class Method(nn.Module, ABC):
             are :meth:`prepare_source` and :meth:`start_source`.
         groups_crops: Whether its labels are groups of crops; else they only say which crops make batches, one by one,
             and are neither kept nor compared with identities.
+        clustering_algorithm: How a trained model clusters other crops: a name in :mod:`resight.identities`.
         uses_parts: Whether the features of all crops come with those of their parts, as ``(N, 1 + P, D)``, the whole
             crop's first; else they are ``(N, D)``.
     """
@@ -76,6 +86,7 @@ class Method(nn.Module, ABC):
     uses_identities: ClassVar[bool] = False
     uses_source: ClassVar[bool] = False
     groups_crops: ClassVar[bool] = True
+    clustering_algorithm: ClassVar[str] = "dbscan"
     uses_parts: ClassVar[bool] = False
 
     def __init__(self, options: MethodOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:

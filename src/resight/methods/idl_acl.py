@@ -8,7 +8,7 @@ paper's grouped attention is a matter of the encoder: ``encoder.attention=cbam e
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -46,6 +46,11 @@ class IdlAclOptions(MethodOptions):
     )
     squared_distance: bool = Field(False, description="merge by squared Euclidean distance, as BUC's public code")
 
+    def identity_settings(self, crops: int | None) -> dict[str, Any]:
+        names = ("merge_share", "size_penalty", "squared_distance", "merge_cameras")
+        each = crops / self.clusters if self.clusters and crops else self.crops_per_person
+        return {name: getattr(self, name) for name in names} | {"crops_per_identity": max(1.0, each)}
+
 
 class IdlAcl(Method):
     """Tell instances apart, draw crops to their clusters, merge the nearest clusters, repeat."""
@@ -55,6 +60,7 @@ class IdlAcl(Method):
         "instance discrimination and bottom-up clusters (Nikhal and Riggan 2021); recipe buc: BUC (Lin et al. 2019)"
     )
     Options = IdlAclOptions
+    clustering_algorithm = "bottom_up"
     options: IdlAclOptions
     assignment: Tensor
 
