@@ -48,6 +48,7 @@ def fit(
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
     evaluate: Evaluate | None = None,
+    device: str | torch.device = "auto",
 ) -> RunFolder:
     """Trains one method on the ``train`` rows of a table.
 
@@ -65,6 +66,7 @@ def fit(
         reporter: Told of progress.
         evaluate: Called before the first epoch and every ``evaluate_every`` epochs (if that is not 0), and after
             the last.
+        device: Where to train.
 
     Returns:
         The run folder.
