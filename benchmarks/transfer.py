@@ -16,7 +16,8 @@ import resight
 from resight.crops import read_crops
 from resight.encoders import Encoder
 from resight.evaluation import evaluate_splits
-from resight.model import Model, labelled_test_crops
+from resight.model import Model
+from resight.scoring import labelled_test_crops
 
 
 def main() -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageColor
 
 from resight import ResightError, pictures
 from resight.crops import CropTable
+from resight.crops.sheets import FRAME_COLOURS
 
 
 @pytest.fixture
@@ -46,14 +48,14 @@ def test_retrieval_follows_the_protocol(shown: list[dict]) -> None:
     angle = np.array([0.0, 0.1, 0.5, 0.3, 0.2, 0.05, 0.31])
     features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     pictures.retrieval_sheet(images(7), crops, features, shown=3)
-    # crop 1 is the query's person in its camera, crop 5 is junk
+    # crop 1 is the query's identity in its camera, crop 5 is junk
     assert shown[0]["rows"] == [[0, 4, 3, 2], [6, 3, 4, 2]]
     assert shown[0]["frames"] == [["query", "wrong", "wrong", "right"], ["query", "right", "wrong", "wrong"]]
-    assert shown[0]["titles"] == ["person 5", "person 6"]
+    assert shown[0]["titles"] == ["identity 5", "identity 6"]
     assert shown[0]["captions"][0] == ["camera 1", "camera 3", "camera 1", "camera 2"]
 
 
-def test_queries_are_of_different_people_and_do_not_depend_on_the_features(shown: list[dict]) -> None:
+def test_queries_are_of_different_identities_and_do_not_depend_on_the_features(shown: list[dict]) -> None:
     people = np.repeat(
         np.arange(1, 31), 2
     )  # two queries each: the sheet shows the first of one, the second of the next
@@ -69,18 +71,17 @@ def test_queries_are_of_different_people_and_do_not_depend_on_the_features(shown
     assert [row % 2 for row in first] == [0, 1, 0, 1]
 
 
-def test_clusters_show_the_typical_first_and_frame_strangers(shown: list[dict]) -> None:
+def test_clusters_show_the_typical_first_and_frame_other_identities(shown: list[dict]) -> None:
     crops = table([3, 3, 3, 4, -1, 0, 3], None, None)
     angle = np.array([0.0, 0.1, -0.1, 0.4, 2.0, 2.1, 1.0])
     features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     pictures.cluster_sheet(images(7), crops, features, np.array([1, 1, 1, 1, 0, 0, -1]))
     large, small = shown[0]["rows"]
-    assert large[-1] == 3
-    assert large[0] in (0, 1)
+    assert large == [1, 0, 2, 3]  # their mean is at an angle of 0.1
     assert sorted(small) == [4, 5]
     assert shown[0]["frames"] == [["right", "right", "right", "wrong"], ["junk", "junk"]]
-    assert shown[0]["titles"][1] == "cluster 0\n2 crops\nno one known"
-    assert shown[0]["titles"][0] == "cluster 1\n4 crops\n75 % one person"
+    assert shown[0]["titles"][1] == "cluster 0\n2 crops\nno identity known"
+    assert shown[0]["titles"][0] == "cluster 1\n4 crops\n75 % one identity"
 
 
 def test_without_identities_clusters_have_no_frames(shown: list[dict]) -> None:
@@ -103,10 +104,15 @@ def test_a_real_sheet_is_drawn() -> None:
     crops = table([1, 1, 2], [1, 2, 1], ["query", "gallery", "gallery"])
     sheet = pictures.retrieval_sheet(images(3), crops, np.eye(3))
     assert sheet.mode == "RGB"
-    assert sheet.height > 96
+    pixels = np.asarray(sheet)
+    # the query, then its two crops of the gallery: crop 1 is right, crop 2 is wrong, at 12 times their size
+    for value in range(3):
+        assert (pixels == value).all(axis=2).sum() >= 96 * 48, value
+    for colour in ("query", "right", "wrong"):
+        assert (pixels == ImageColor.getrgb(FRAME_COLOURS[colour])).all(axis=2).any(), colour
 
 
-def test_attention_has_a_row_a_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_has_one_row_per_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[dict] = []
     monkeypatch.setattr(pictures, "contact_sheet", lambda rows, **options: calls.append({"rows": rows, **options}))
     left_to_right = np.tile(np.linspace(0, 1, 4, dtype=np.float32), (2, 8, 1))
@@ -135,7 +141,10 @@ def test_attention_has_a_row_a_crop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_attention_of_a_plain_encoder_and_of_nothing() -> None:
     maps = {"activation": np.zeros((3, 2, 1), np.float32)}
-    assert pictures.attention_sheet(images(3), maps).mode == "RGB"
+    sheet = pictures.attention_sheet(images(3), maps)
+    assert sheet.mode == "RGB"
+    assert sheet.height > 3 * 192  # three rows
+    assert sheet.width < 4 * 96 + 100  # of three cells
     with pytest.raises(ResightError, match="no crops"):
         pictures.attention_sheet(images(0), maps)
     with pytest.raises(ResightError, match="2 crops, but 3 maps 'activation'"):

@@ -19,19 +19,21 @@ _PLACES = {
     "CropTable": "resight.crops",
     "Model": "resight.model",
     "ResightError": "resight.errors",
-    "evaluate": "resight.model",
+    "evaluate": "resight.scoring",
     "identity_split": "resight.crops",
     "load": "resight.model",
     "read_crops": "resight.crops",
     "synthetic": "resight.crops.synthetic",
-    "train": "resight.model",
+    "train": "resight.entry",
 }
 
 if TYPE_CHECKING:
     from resight.crops import CropTable, identity_split, read_crops
     from resight.crops.synthetic import synthetic
+    from resight.entry import train
     from resight.errors import ResightError
-    from resight.model import Model, evaluate, load, train
+    from resight.model import Model, load
+    from resight.scoring import evaluate
 
 __all__ = [
     "CropTable",

@@ -1,4 +1,4 @@
-"""The whole way once, on people who do not exist: a world, a training run, scores before and after, pictures."""
+"""Everything once, on people who do not exist: a synthetic world, training, scores before and after, pictures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from resight.common.devices import resolve_device
 from resight.crops.synthetic import world_config, write_world
 from resight.encoders import Encoder
-from resight.model import Model, labelled_test_crops, train
+from resight.entry import train
+from resight.export import write_picture
+from resight.model import Model
 from resight.pictures import cluster_sheet, retrieval_sheet
+from resight.scoring import labelled_test_crops
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
 
@@ -20,17 +26,17 @@ METHOD, RECIPE = "cluster_contrast", "synthetic"
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo made.
+    """What a demo made, and its figures.
 
     Attributes:
         world: Folder of the synthetic crops.
         run: The run folder.
-        before: Test figures of the encoder before training.
-        after: Test figures after the last epoch.
-        pictures: Each picture and what it shows.
-        people: Test identities.
-        clusters: Clusters found among the test crops.
-        seconds: What it took this time.
+        before: Metrics before training, with the test figures.
+        after: Metrics of the last epoch, with the test figures.
+        pictures: Each picture's file and what it shows.
+        people: How many identities are tested.
+        clusters: How many clusters the test crops form.
+        seconds: How long this call took.
     """
 
     world: Path
@@ -44,48 +50,64 @@ class Demo:
 
 
 def run_demo(
-    out: str | Path, *, settings: Sequence[str] = (), crops: int = 4000, reporter: Reporter | None = None
+    out: str | Path,
+    *,
+    settings: Sequence[str] = (),
+    crops: int = 4000,
+    device: str | torch.device = "auto",
+    reporter: Reporter | None = None,
 ) -> Demo:
-    """Make a synthetic world, train on it without labels, score before and after, and draw sheets of results.
+    """Makes a synthetic world, trains on it without labels, scores before and after, and draws sheets of results.
 
-    What is there from an earlier call with the same arguments is used again; a call that was cut short goes on.
+    Results of an earlier call with the same arguments are used again; a call that was interrupted goes on.
 
     Args:
-        out: Folder for all of it.
+        out: Folder for everything.
         settings: Settings that differ from the recipe's, as ``key=value``.
-        crops: Images in the world.
-        reporter: Told of progress.
+        crops: Crops in the world.
+        device: Where to compute, as for :func:`resight.entry.train`.
+        reporter: Reports progress; silent if not given.
 
     Returns:
-        Where everything lies, and the figures.
+        Where everything is, and the figures.
 
     Raises:
-        ResightError: ``out`` holds something else, or a setting is wrong.
+        ResightError: ``out`` holds something else, a setting is wrong, or there is no such device.
     """
     start = time.monotonic()
+    device = resolve_device(device)
     reporter = reporter or Reporter()
     folder = Path(out)
     config = world_config(crops=crops, identities=max(20, crops // 20))
     made = write_world(folder / "world", config, progress=reporter.progress)
-    verb = f"rendered {made.drawn} crops" if made.drawn else "found there"
+    verb = f"rendered {made.drawn} crops" if made.drawn else "made before"
     reporter.say(f"1. A world of {config.identities} people in {config.cameras} cameras: {verb}.")
 
-    reporter.say("2. Training without labels; identities serve the figures alone.")
-    model = train(METHOD, made.table, folder / "run", recipe=RECIPE, settings=settings, resume=True, reporter=reporter)
+    reporter.say("2. Training without labels; identities are used for the figures only.")
+    model = train(
+        METHOD,
+        made.table,
+        folder / "run",
+        recipe=RECIPE,
+        settings=settings,
+        resume=True,
+        device=device,
+        reporter=reporter,
+    )
     run = model.run
     assert run is not None
     records = run.read_metrics()
 
-    reporter.say("3. Pictures of what it finds for a query, and of how it groups people it never saw.")
+    reporter.say("3. Pictures of what it finds for a query, and of how it groups people that it never saw.")
     tested = labelled_test_crops(made.table)
     pixels = model.open_cache(tested, progress=reporter.progress)
-    untrained = Model(Encoder(model.config.encoder), model.config)
+    untrained = Model(Encoder(model.config.encoder).to(model.device), model.config)
     features = model.embed_cached(pixels, progress=reporter.progress)
     labels = model.cluster(features, tested).labels
     pictures = {
         folder / "retrieval-before.png": "what the untrained network ranks first for eight queries",
         folder / "retrieval-after.png": "the same queries after training (green: right, red: wrong)",
-        folder / "clusters.png": "people it never saw, grouped (green: the cluster's main person)",
+        folder / "clusters.png": "people that it never saw, grouped (green: the cluster's most frequent person)",
     }
     before = untrained.embed_cached(pixels, progress=reporter.progress)
     sheets = (
@@ -94,7 +116,7 @@ def run_demo(
         cluster_sheet(pixels.images, pixels.table, features, labels),
     )
     for path, sheet in zip(pictures, sheets, strict=True):
-        sheet.save(path, optimize=True)
+        write_picture(path, sheet, optimize=True)
     people = pixels.table.identity[pixels.table.is_person] if pixels.table.identity is not None else []
     return Demo(
         world=folder / "world",

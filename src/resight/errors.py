@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""The exception that a user reads."""
 
 from __future__ import annotations
 

@@ -1,35 +1,39 @@
-"""Embeddings and clusters as files that other programs read."""
+"""What a model found, as files for other programs. Each is written under another name first, then renamed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight.common.files import write_aside
 from resight.crops import UNLABELLED, CropTable
 from resight.errors import ResightError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _COLUMNS = ("camera", "identity", "time", "track", "split")
 
 
 def check_embedding_file(file: Path) -> None:
-    """Refuses a file name that :func:`write_embeddings` has no format for, before any work is done."""
+    """Raises a sentence, before any work is done, if :func:`write_embeddings` could not write a file of this name."""
     _check(file, (".parquet", ".npz"), "embeddings")
 
 
 def check_cluster_file(file: Path) -> None:
-    """Refuses a file name that :func:`write_clusters` has no format for, before any work is done."""
+    """Raises a sentence, before any work is done, if :func:`write_clusters` could not write a file of this name."""
     _check(file, (".csv", ".parquet"), "clusters")
 
 
 def check_description_file(file: Path) -> None:
-    """Refuses a file name that :func:`write_descriptions` has no format for, before any work is done."""
+    """Raises a sentence, before any work is done, if :func:`write_descriptions` could not write a file of this name."""
     _check(file, (".csv", ".parquet"), "descriptions")
 
 
 def check_picture_file(file: Path) -> None:
-    """Refuses a file name that a picture cannot be saved under, before any work is done."""
+    """Raises a sentence, before any work is done, if :func:`write_picture` could not write a file of this name."""
     _check(file, (".png", ".jpg", ".jpeg"), "pictures")
 
 
@@ -58,45 +62,65 @@ def _columns(table: CropTable) -> dict[str, Any]:
 
 
 def write_embeddings(file: Path, table: CropTable, features: np.ndarray) -> None:
-    """Writes one row a crop with its embedding.
+    """Writes one row per crop with its embedding.
 
     Args:
         file: ``.parquet`` (column ``embedding``: fixed-size list of float32) or ``.npz`` (arrays ``path``,
-            ``embedding`` and one for each column that is known).
-        table: The crops.
+            ``embedding`` and one for each known column).
+        table: The N crops.
         features: ``(N, D)`` float32.
     """
     if file.suffix.lower() == ".npz":
         known = {name: column for name in _COLUMNS if (column := getattr(table, name)) is not None}
-        with file.open("wb") as stream:
-            np.savez(stream, path=np.array(table.paths), embedding=features, **known)
+
+        def write(aside: Path) -> None:
+            with aside.open("wb") as stream:
+                np.savez(stream, path=np.array(table.paths), embedding=features, **known)
+
+        write_aside(file, write)
         return
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     flat = pa.array(np.ascontiguousarray(features, dtype=np.float32).ravel())
-    columns = _columns(table) | {"embedding": pa.FixedSizeListArray.from_arrays(flat, features.shape[1])}
-    pq.write_table(pa.table(columns), file)
+    _write_rows(file, _columns(table) | {"embedding": pa.FixedSizeListArray.from_arrays(flat, features.shape[1])})
 
 
 def write_clusters(file: Path, table: CropTable, labels: np.ndarray) -> None:
-    """Writes one row a crop with its cluster, −1 for none, to ``.csv`` or ``.parquet``."""
+    """Writes one row per crop with its cluster.
+
+    Args:
+        file: ``.csv`` or ``.parquet``.
+        table: The N crops.
+        labels: ``(N,)`` integers, -1 for none: the column ``cluster``.
+    """
     _write_rows(file, _columns(table) | {"cluster": labels.astype(np.int64)})
 
 
-def write_descriptions(file: Path, table: CropTable, persons: np.ndarray, shares: np.ndarray) -> None:
-    """Writes one row a crop with the reference persons it is most like, to ``.csv`` or ``.parquet``.
+def write_descriptions(file: Path, table: CropTable, names: np.ndarray, shares: np.ndarray) -> None:
+    """Writes one row per crop with the reference identities that it resembles most.
 
     Args:
-        file: Has the columns ``person_1``, ``share_1``, ``person_2`` and so on beside those of the table.
-        table: The crops.
-        persons: ``(N, K)`` names.
-        shares: ``(N, K)`` float32.
+        file: ``.csv`` or ``.parquet``. After the columns of the table it has ``reference_1``, ``share_1``,
+            ``reference_2`` and so on.
+        table: The N crops.
+        names: ``(N, K)`` names, the most alike first.
+        shares: ``(N, K)`` float32, the share of each in the crop's multilabel.
     """
     columns = _columns(table)
-    for place in range(persons.shape[1]):
-        columns |= {f"person_{place + 1}": persons[:, place], f"share_{place + 1}": shares[:, place]}
+    for place in range(names.shape[1]):
+        columns |= {f"reference_{place + 1}": names[:, place], f"share_{place + 1}": shares[:, place]}
     _write_rows(file, columns)
+
+
+def write_picture(file: Path, picture: Image.Image, **options: Any) -> None:
+    """Writes a picture in the format of the file's ending.
+
+    Args:
+        file: ``.png``, ``.jpg`` or ``.jpeg``.
+        picture: The picture.
+        **options: Passed on to Pillow's ``Image.save``.
+    """
+    write_aside(file, lambda aside: picture.save(aside, **options))
 
 
 def _write_rows(file: Path, columns: dict[str, Any]) -> None:
@@ -105,7 +129,5 @@ def _write_rows(file: Path, columns: dict[str, Any]) -> None:
     import pyarrow.parquet as pq
 
     rows = pa.table(columns)
-    if file.suffix.lower() == ".csv":
-        pyarrow.csv.write_csv(rows, file)
-    else:
-        pq.write_table(rows, file)
+    write = pyarrow.csv.write_csv if file.suffix.lower() == ".csv" else pq.write_table
+    write_aside(file, lambda aside: write(rows, aside))

@@ -1,9 +1,8 @@
-"""Training, loading and using a model from Python: what the command line calls, too."""
+"""A trained model: loading it, embedding crops, grouping them into identities."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -11,20 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from resight.clustering import PseudoLabels, bottom_up, cluster_crops, clustering_quality
-from resight.common.files import write_aside
-from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable, read_crops, read_image, reference_crops
+from resight.clustering import PseudoLabels
+from resight.common.devices import fast_bfloat16, resolve_device
+from resight.crops import CropTable, read_image
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
 from resight.encoders import Encoder, embed_images, map_images, read_state
-from resight.encoders.weights import EXTENSION
+from resight.encoders.weights import split_extension
 from resight.errors import ResightError
-from resight.evaluation import RerankOptions, evaluate_splits
-from resight.methods.mar import MarOptions
-from resight.proxies import log_multilabels
-from resight.training.config import TrainConfig, build_config
-from resight.training.loop import fit
-from resight.training.reporting import Reporter
+from resight.identities import ALGORITHMS, BottomUp, Dbscan, TwoStage, build_clustering
+from resight.methods import METHODS
+from resight.training.config import TrainConfig
 from resight.training.run import RunFolder
 
 
@@ -32,11 +29,13 @@ class Model:
     """A trained encoder, ready for images.
 
     Args:
-        encoder: The encoder.
+        encoder: The encoder. It stays on its device, and computations are done there.
         config: The settings it was trained with.
         run: The run folder it came from, if any.
-        agents: ``(P, D)`` L2-normalised agents of the persons it was trained to liken crops to (method ``mar``).
-        persons: What these are called.
+        extension: What the method of the run needs beside the encoder, if anything, such as the reference identities
+            of MAR. It has the methods that the method's documentation names.
+        precision: ``float32`` or ``bfloat16``. If not given: as in training, but float32 where the device has no
+            bfloat16 in hardware.
     """
 
     def __init__(
@@ -45,19 +44,26 @@ class Model:
         config: TrainConfig,
         run: RunFolder | None = None,
         *,
-        agents: torch.Tensor | None = None,
-        persons: Sequence[str] = (),
+        extension: nn.Module | None = None,
+        precision: str | None = None,
     ) -> None:
         self.encoder = encoder.eval()
         self.config = config
         self.run = run
-        self.agents = agents
-        self.persons = tuple(persons)
+        self.extension = extension
+        if precision is None:
+            precision = config.precision if fast_bfloat16(self.device) else "float32"
+        self.precision = precision
 
     @property
     def dim(self) -> int:
         """Length D of an embedding."""
         return self.encoder.dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.encoder.mean.device
 
     def embed(
         self,
@@ -73,17 +79,17 @@ class Model:
         Args:
             images: A crop table, a list of image files, a list of uint8 RGB arrays ``(H, W, 3)`` of any sizes, or
                 one uint8 array ``(N, 3, H, W)`` of the model's size.
-            cache: With a crop table: where decoded crops are kept (``pixels`` beside the run if not given).
-            flip: Whether to add each mirror image's embedding; as in training if not given.
-            parts: Whether to return the embeddings of the parts as well, of a model trained with ``encoder.parts``.
-            progress: Told of crops done.
+            cache: With a crop table: folder for its decoded crops; ``pixels`` beside the run if not given.
+            flip: Whether to add the embedding of each crop's mirror image; as in training if not given.
+            parts: Whether to return the embeddings of the parts, too; the model needs ``encoder.parts``.
+            progress: Called with the step's name, the crops done and the crops in all.
 
         Returns:
             ``(N, D)`` float32, L2-normalised: the dot product of two rows is their cosine similarity. With ``parts``,
             ``(N, 1 + P, D)``: the embedding of the crop, then those of its P horizontal stripes from top to bottom.
 
         Raises:
-            ResightError: an image cannot be read, an array is not of these shapes, or the model has no parts.
+            ResightError: an image cannot be read, an array has another shape or type, or the model has no parts.
         """
         if isinstance(images, CropTable):
             pixels = self.open_cache(images, cache, progress=progress, max_unreadable=0.0)
@@ -98,7 +104,20 @@ class Model:
         max_unreadable: float | None = None,
         progress: Progress | None = None,
     ) -> PixelCache:
-        """The decoded crops of a table, at the model's size (see :func:`resight.crops.cache.open_pixel_cache`)."""
+        """Decodes the crops of a table at the model's size, or finds them decoded by an earlier call.
+
+        Args:
+            table: The crops.
+            cache: Folder for the decoded crops; ``pixels`` beside the run if not given.
+            max_unreadable: Share of the crops that may be unreadable; as in training if not given.
+            progress: Called with the step's name, the crops done and the crops in all.
+
+        Returns:
+            The crops that could be read, with the names of the others.
+
+        Raises:
+            ResightError: there are no crops, or more of them are unreadable.
+        """
         if cache is None:
             cache = (self.run.path.parent if self.run else Path("runs")) / "pixels"
         return open_pixel_cache(
@@ -118,7 +137,7 @@ class Model:
         *,
         parts: bool = False,
     ) -> np.ndarray:
-        """:meth:`embed` on decoded crops."""
+        """Embeds decoded crops; arguments and result as :meth:`embed`."""
         return self._embed_pixels(pixels.images, flip, progress, parts)
 
     def _embed_pixels(
@@ -134,63 +153,21 @@ class Model:
             progress=None if progress is None else partial(progress, "embedding"),
         )
 
-    def multilabels(self, features: np.ndarray) -> np.ndarray:
-        """How like crops are to each reference person, by a model of the method ``mar``.
-
-        Args:
-            features: ``(N, D)`` embeddings.
-
-        Returns:
-            ``(N, P)`` float32: each row sums to 1, its columns are those of ``persons``.
-
-        Raises:
-            ResightError: the model has no reference persons.
-        """
-        blocks = [block.exp().cpu().numpy() for block in self._log_multilabels(features)]
-        return np.concatenate(blocks) if blocks else np.empty((0, len(self.persons)), np.float32)
-
-    def describe(self, features: np.ndarray, top: int = 5) -> tuple[np.ndarray, np.ndarray]:
-        """The reference persons that crops are most like: a description that people can read.
-
-        Args:
-            features: ``(N, D)`` embeddings.
-            top: How many of them, or all there are.
-
-        Returns:
-            ``(N, top)`` names, the most alike first, and ``(N, top)`` float32, their shares of the multilabel.
-
-        Raises:
-            ResightError: the model has no reference persons.
-        """
-        found = [block.exp().topk(min(top, block.shape[1])) for block in self._log_multilabels(features)]
-        if not found:
-            return np.empty((0, top), str), np.empty((0, top), np.float32)
-        weights, columns = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-        return np.array(self.persons)[columns], weights
-
-    def _log_multilabels(self, features: np.ndarray) -> Iterator[torch.Tensor]:
-        if self.agents is None or not isinstance(self.config.method, MarOptions):
-            raise ResightError("This model has no reference persons to describe crops by: train one with method mar.")
-        agents, scale = self.agents.to(self.encoder.mean.device), self.config.method.scale
-        for start in range(0, len(features), 1024):
-            block = torch.from_numpy(np.ascontiguousarray(features[start : start + 1024], np.float32))
-            yield log_multilabels(block.to(agents.device), agents, scale)
-
     def attention_maps(self, images: np.ndarray | Sequence[str | Path | np.ndarray]) -> dict[str, np.ndarray]:
-        """What the model looks at in crops.
+        """Shows what the model looks at in crops.
 
         Args:
-            images: As for :meth:`embed`, but no table: image files, uint8 RGB arrays ``(H, W, 3)``, or one uint8 array
+            images: A list of image files, a list of uint8 RGB arrays ``(H, W, 3)`` of any sizes, or one uint8 array
                 ``(N, 3, H, W)`` of the model's size. At least one.
 
         Returns:
-            Maps ``(N, h, w)``, float32 in [0, 1]. ``activation`` is the strength of the last feature map, stretched to
-            [0, 1] crop by crop. An encoder with attention also has the spatial attention of each block, from first to
-            last and as it is, under names such as ``layer4.2``, or that of voxel attention as ``voxel``, each crop's
-            summing to 1. Maps of later stages are coarser.
+            Maps ``(N, h, w)``, float32 in [0, 1], by name. ``activation`` is the strength of the last feature map,
+            stretched to [0, 1] for each crop. An encoder with attention also has the spatial attention of each block,
+            from first to last, under names such as ``layer4.2``; one with voxel attention has ``voxel``, which sums to
+            1 for each crop. Maps of later stages are coarser.
 
         Raises:
-            ResightError: no images, or as :meth:`embed`.
+            ResightError: there are no images, one cannot be read, or an array has another shape or type.
         """
         pixels = self._pixels(images)
         if not len(pixels):
@@ -198,8 +175,7 @@ class Model:
         return map_images(self.encoder, pixels, batch=self.config.embed_batch, autocast=self._autocast)
 
     def _autocast(self) -> AbstractContextManager[object]:
-        device = self.encoder.mean.device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _pixels(self, images: np.ndarray | Sequence[str | Path | np.ndarray]) -> np.ndarray:
         height, width = self.config.encoder.height, self.config.encoder.width
@@ -220,20 +196,62 @@ class Model:
         )
 
     def cluster(
-        self, features: np.ndarray, table: CropTable, *, clusters: int | None = None, **changes: Any
+        self,
+        features: np.ndarray,
+        table: CropTable,
+        *,
+        algorithm: str | None = None,
+        clusters: int | None = None,
+        **changes: Any,
     ) -> PseudoLabels:
-        """Identities for crops, by the run's own clustering, or bottom-up to a known number of them.
+        """Groups crops into identities.
 
         Args:
-            features: ``(N, D)``.
-            table: The crops, for their cameras where the run centres on cameras.
-            clusters: How many identities there are, where that is known (see :func:`resight.clustering.bottom_up`).
-            **changes: Settings of the clustering to use instead of the run's: ``eps``, ``k1`` and so on.
+            features: ``(N, D)`` embeddings of the crops.
+            table: The N crops, for their cameras where these are used.
+            algorithm: ``dbscan``, ``two_stage`` or ``bottom_up`` (see :mod:`resight.identities`). If not given, that of
+                the run's method, except that ``bottom_up`` replaces ``dbscan`` where ``clusters`` is given.
+            clusters: Number of identities among the crops, where it is known.
+            **changes: Settings of the algorithm, such as ``eps`` or ``k1``, to use instead of the run's; ``None``
+                changes nothing.
+
+        Returns:
+            A cluster number for each crop, -1 for a crop that belongs to none.
+
+            Settings come from the run: those of its ``clustering``, and those of its ``method`` if the algorithm is the
+            method's own. The run's own number of clusters was meant for its training crops: it is not used as it is,
+            but other crops get clusters of the same mean size.
+
+        Raises:
+            NoClusters: every crop is an outlier.
+            ResightError: there is no such algorithm or setting, or cameras are needed and missing.
         """
-        if clusters is not None:
-            return bottom_up(features, clusters, device=self.encoder.mean.device)
-        settings = self.config.clustering.model_dump() | {k: v for k, v in changes.items() if v is not None}
-        return cluster_crops(features, camera=table.camera, device=self.encoder.mean.device, **settings)
+        clustering = self.clustering(algorithm, {"clusters": clusters, **changes})
+        return clustering(features, table.camera, self.device)
+
+    def clustering(
+        self, algorithm: str | None = None, changes: Mapping[str, Any] | None = None
+    ) -> Dbscan | TwoStage | BottomUp:
+        """What :meth:`cluster` applies to features and cameras: checked before there are any.
+
+        Args:
+            algorithm: As for :meth:`cluster`.
+            changes: Settings of the algorithm, ``clusters`` among them, to use instead of the run's; ``None`` changes
+                nothing.
+
+        Raises:
+            ResightError: there is no such algorithm or setting, or a value is not possible.
+        """
+        changed = {name: value for name, value in (changes or {}).items() if value is not None}
+        own = METHODS[self.config.method.name].clustering_algorithm
+        if algorithm is None:
+            takes_number = "clusters" in ALGORITHMS[own].model_fields
+            algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
+        settings = self.config.clustering.model_dump()
+        if algorithm == own:
+            trained_on = self.run.read_data()["crops"] if self.run else None
+            settings |= self.config.method.identity_settings(trained_on)
+        return build_clustering(algorithm, settings, changed)
 
 
 def _one_image(image: str | Path | np.ndarray, height: int, width: int) -> np.ndarray:
@@ -249,17 +267,20 @@ def _one_image(image: str | Path | np.ndarray, height: int, width: int) -> np.nd
     return np.asarray(resized).transpose(2, 0, 1)
 
 
-def load(run: str | Path, device: str | torch.device = "cpu", *, epoch: int | None = None) -> Model:
+def load(run: str | Path, device: str | torch.device = "auto", *, epoch: int | None = None) -> Model:
     """Loads the model of a run folder.
 
     Args:
         run: The folder.
-        device: Where the model goes.
+        device: Where the model computes: ``cpu``, ``cuda``, ``cuda:N`` (GPU number N), or ``auto``: a GPU if there is
+            one, else the CPU. Apple's MPS is not supported, because clustering needs float64.
         epoch: An earlier epoch whose weights the run kept (``keep_every``); the last if not given.
 
     Raises:
-        ResightError: it is not a run folder, no epoch of it is finished, or that epoch's weights were not kept.
+        ResightError: it is not a run folder, no epoch of it is finished, that epoch's weights were not kept, or there
+            is no such device.
     """
+    device = resolve_device(device)
     folder = RunFolder.existing(run)
     if not folder.weights_file.is_file():
         raise ResightError(f"{run} has no weights yet: no epoch was finished. Go on with it by --resume.")
@@ -268,251 +289,12 @@ def load(run: str | Path, device: str | torch.device = "cpu", *, epoch: int | No
         raise ResightError(f"{run} has no weights of epoch {epoch}: {folder.describe_kept_weights()}.")
     config = folder.read_config()
     encoder = Encoder(config.encoder, weights="none")
-    state = read_state(weights)
-    beside = {name.removeprefix(EXTENSION): state.pop(name) for name in list(state) if name.startswith(EXTENSION)}
+    state, beside = split_extension(read_state(weights))
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
         raise ResightError(f"{weights} does not fit the encoder in {folder.config_file}: {error}") from error
-    source = folder.read_data().get("source") if beside else None
-    persons = source["people"] if source else ()
-    return Model(encoder.to(device), config, folder, agents=beside.get("agents"), persons=persons)
-
-
-def train(
-    method: str,
-    data: CropTable | str | Path,
-    out: str | Path,
-    *,
-    recipe: str | Path | None = None,
-    settings: dict[str, Any] | Sequence[str] = (),
-    source: CropTable | str | Path | None = None,
-    source_identities: int | None = None,
-    resume: bool = False,
-    cache: str | Path | None = None,
-    reporter: Reporter | None = None,
-) -> Model:
-    """Trains a model without labels.
-
-    Args:
-        method: Name of a method, such as ``cluster_contrast``.
-        data: A crop table, or a path that :func:`resight.read_crops` understands. Its ``train`` rows are trained
-            on; where its ``query`` and ``gallery`` rows have identities, the model is scored on them.
-        out: The run folder to make.
-        recipe: Name of one of the method's recipes, or a YAML file.
-        settings: What differs from the recipe: ``{"epochs": 20, "optimizer.lr": 1e-4}`` or ``["epochs=20"]``.
-        source: Labelled crops of other people, a table or a path, for a method that learns from them as well (``mar``).
-        source_identities: How many of these people, the first in the order of their codes; all if not given.
-        resume: Go on with the run in ``out``, with its own settings if neither recipe nor settings are given.
-        cache: Folder of decoded crops; ``pixels`` beside ``out`` if not given.
-        reporter: How progress is told; silent if not given.
-
-    Returns:
-        The trained model; its ``run`` has the metrics.
-
-    Raises:
-        ResightError: bad data or settings, see :func:`resight.training.loop.fit`.
-    """
-    table = data if isinstance(data, CropTable) else read_crops(data)
-    if source is not None:
-        source = reference_crops(source if isinstance(source, CropTable) else read_crops(source), source_identities)
-    elif source_identities is not None:
-        raise ResightError("A number of source identities was given, but no source: name it with --source PATH.")
-    out = Path(out)
-    config = resolve_config(method, recipe, settings, resume=out if resume else None)
-    cache = out.parent / "pixels" if cache is None else cache
-    reporter = reporter or Reporter()
-    scored = can_be_scored(table)
-    scores: dict[str, Any] = {}
-    pixels: PixelCache | None = None  # opened once: opening reads every file to hash it
-
-    def score(encoder: Encoder) -> dict[str, Any]:
-        nonlocal pixels
-        model = Model(encoder, config)
-        if pixels is None:
-            pixels = model.open_cache(labelled_test_crops(table), cache, progress=reporter.progress)
-        scores.update(evaluate_cached(model, pixels, progress=reporter.progress))
-        return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
-
-    run = fit(
-        config,
-        table,
-        out,
-        source=source,
-        resume=resume,
-        cache=cache,
-        reporter=reporter,
-        evaluate=score if scored else None,
+    extension = METHODS[config.method.name].load_extension(config.method, beside, folder.read_data())
+    return Model(
+        encoder.to(device), config, folder, extension=None if extension is None else extension.to(device).eval()
     )
-    model = load(run.path)
-    if scored:
-        if not scores:  # a finished run, resumed
-            score(model.encoder)
-        save_evaluation(run, scores)
-    return model
-
-
-def resolve_config(
-    method: str,
-    recipe: str | Path | None,
-    settings: dict[str, Any] | Sequence[str],
-    *,
-    resume: Path | None = None,
-) -> TrainConfig:
-    """The settings of a run: the recipe's with changes, or those of the run that is resumed without any named."""
-    if resume is not None and RunFolder(resume).config_file.exists() and recipe is None and not settings:
-        config = RunFolder(resume).read_config()
-        if config.method.name != method:
-            raise ResightError(f"{resume} is a run of {config.method.name}, not of {method}.")
-        return config
-    return build_config(method, recipe, settings)
-
-
-def can_be_scored(table: CropTable) -> bool:
-    """Whether a table has labelled queries and a gallery."""
-    return (
-        table.identity is not None
-        and table.split is not None
-        and bool((table.split == QUERY).any() and (table.split == GALLERY).any())
-        and bool((table.identity[table.split != TRAIN] != UNLABELLED).all())
-    )
-
-
-def labelled_test_crops(table: CropTable) -> CropTable:
-    """The ``query`` and ``gallery`` rows of a labelled table.
-
-    Raises:
-        ResightError: there are no labels to score against, or no split.
-    """
-    if table.identity is None:
-        raise ResightError(
-            f"There are no labels to score against: the crops in {table.root} (read as '{table.source}') have no "
-            "identities. 'resight cluster' groups them, 'resight embed' writes their embeddings."
-        )
-    if table.split is None:
-        raise ResightError(
-            f"The crops in {table.root} are not divided into query and gallery: give --train-identities N to hold out "
-            "the other identities, or a 'split' column."
-        )
-    return table.select(table.split != TRAIN)
-
-
-def evaluate(
-    model: Model,
-    table: CropTable,
-    *,
-    ap: str = "standard",
-    rerank: RerankOptions | None = None,
-    flip: bool | None = None,
-    clustering: bool = False,
-    cache: str | Path | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Scores a model on the ``query`` and ``gallery`` rows of a table.
-
-    Args:
-        model: The model.
-        table: A labelled table with those splits.
-        ap: ``standard`` or ``trapezoidal``.
-        rerank: k-reciprocal re-ranking, if wanted.
-        flip: Whether mirror images are added; as in training if not given.
-        clustering: Whether to cluster the test crops as well and compare with their identities.
-        cache: Folder of decoded crops.
-        progress: Told of crops done.
-
-    Returns:
-        Plain figures (rates as fractions of 1): those of :class:`resight.evaluation.RankingMetrics`, and under
-        ``clustering`` those of :func:`resight.clustering.clustering_quality`.
-
-    Raises:
-        ResightError: there are no labels to score against, or no query or gallery.
-    """
-    pixels = model.open_cache(labelled_test_crops(table), cache, progress=progress)
-    return evaluate_cached(model, pixels, ap=ap, rerank=rerank, flip=flip, clustering=clustering, progress=progress)
-
-
-def evaluate_cached(
-    model: Model,
-    pixels: PixelCache,
-    *,
-    ap: str = "standard",
-    rerank: RerankOptions | None = None,
-    flip: bool | None = None,
-    clustering: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """:func:`evaluate` on test crops that are decoded already."""
-    tested = pixels.table
-    features = model.embed_cached(pixels, flip, progress)
-    metrics = evaluate_splits(
-        features,
-        tested.identity,
-        tested.camera,
-        tested.split,
-        ap=ap,
-        rerank=rerank,
-        device=str(model.encoder.mean.device),
-    )
-    scores = metrics.to_dict() | {
-        "flip": model.config.embed_flip if flip is None else flip,
-        "unreadable": len(pixels.unreadable),
-    }
-    if clustering and tested.identity is not None:
-        labels = model.cluster(features, tested).labels
-        scores["clustering"] = clustering_quality(labels, tested.identity)
-    return scores
-
-
-def transfer_report(
-    source: Model,
-    source_table: CropTable,
-    target_table: CropTable,
-    adapted: Sequence[Model] = (),
-    *,
-    flip: bool | None = None,
-    cache: str | Path | None = None,
-    progress: Progress | None = None,
-) -> list[dict[str, Any]]:
-    """What a model of a labelled source is worth on a target that it never saw, and what adaptation adds.
-
-    The form of table 5 of Ji et al. 2020 (supplement): the source model on its own test crops and on the target's, and
-    below these any adapted models on the target's.
-
-    Args:
-        source: The model trained on the source.
-        source_table: The source, labelled, with query and gallery.
-        target_table: The target, likewise.
-        adapted: Models that were trained on the target.
-        flip: Whether mirror images are added; as in each model's training if not given.
-        cache: Folder of decoded crops.
-        progress: Told of crops done.
-
-    Returns:
-        A record for each row: ``model`` (the run folder), ``data`` (``source`` or ``target``), ``adapted``, and the
-        figures of :func:`evaluate`.
-
-    Raises:
-        ResightError: there are no labels to score against, or no query or gallery.
-    """
-    pairs = [(source, "source", source_table)]
-    pairs += [(model, "target", target_table) for model in (source, *adapted)]
-    return [
-        {"model": str(model.run.path) if model.run else "", "data": data, "adapted": model is not source}
-        | evaluate(model, table, flip=flip, cache=cache, progress=progress)
-        for model, data, table in pairs
-    ]
-
-
-def save_evaluation(run: RunFolder, scores: dict[str, Any]) -> dict[str, Any]:
-    """Writes ``evaluation.json``: the last epoch's figures, the best epoch's beside them, and camera use."""
-    scored = [record for record in run.read_metrics() if "test_mAP" in record]
-    best = max(scored, key=lambda record: record["test_mAP"], default=None)
-    result = scores | {
-        **run.facts(),
-        # Picked by the test figures themselves: for comparison with papers that do so, never the headline.
-        "best_epoch": None
-        if best is None or len(scored) < 2
-        else {"epoch": best["epoch"], "mAP": best["test_mAP"], "rank1": best["test_rank1"]},
-    }
-    write_aside(run.evaluation_file, lambda file: file.write_text(json.dumps(result, indent=1), encoding="utf-8"))
-    return result

@@ -1,4 +1,4 @@
-"""Pictures of what a model does: retrieved crops, clusters and attention, as contact sheets."""
+"""Pictures of what a model finds: retrieved crops, clusters and attention, as contact sheets."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from resight.errors import ResightError
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Colours from 0 to 1, evenly spaced and ever brighter: dark blue, violet, red, orange, pale yellow.
+#: Colours for values from 0 to 1, evenly spaced, from dark to bright: dark blue, violet, red, orange, pale yellow.
 _HEAT = np.array([(10, 10, 46), (92, 22, 118), (190, 44, 74), (246, 138, 22), (253, 253, 170)], np.float64)
 
 
 def retrieval_sheet(
     images: np.ndarray, table: CropTable, features: np.ndarray, *, queries: int = 8, shown: int = 10
 ) -> Image.Image:
-    """Queries and the crops ranked first for them, framed green where right and red where wrong.
+    """Draws queries and the crops ranked first for them, framed green where right and red where wrong.
 
-    Crops that the protocol ignores are left out: the query's person in the query's camera, and junk.
+    Crops that evaluation ignores are left out: the query's identity in the query's camera, and junk.
 
     Args:
         images: ``(N, 3, H, W)`` uint8 crops.
         table: The N crops, with identities and a split.
-        features: ``(N, D)`` L2-normalised.
-        queries: Rows of the sheet, of different people where there are enough: the same ones for any features.
-        shown: Ranked crops a row.
+        features: ``(N, D)`` L2-normalised embeddings.
+        queries: Number of rows, each a query. They show different identities, and do not depend on the features.
+        shown: Ranked crops per row.
 
     Raises:
-        ResightError: There are no labelled queries and gallery.
+        ResightError: there are no labelled queries, or no labelled gallery.
     """
     if table.identity is None or table.split is None:
         raise ResightError("A sheet of retrieved crops needs identities, queries and a gallery, as evaluation does.")
     gallery = np.flatnonzero((table.split == GALLERY) & (table.identity != JUNK))
-    asked = _one_a_person(np.flatnonzero((table.split == QUERY) & table.is_person), table.identity, queries)
+    asked = _one_per_identity(np.flatnonzero((table.split == QUERY) & table.is_person), table.identity, queries)
     if not len(gallery) or not len(asked):
         raise ResightError("There are no labelled queries and gallery to make a sheet of.")
     rows, frames, captions, titles = [], [], [], []
     for query in asked:
-        person = table.identity[gallery] == table.identity[query]
+        right = table.identity[gallery] == table.identity[query]
         counted = np.ones(len(gallery), bool)
         if table.camera is not None:
-            counted = ~(person & (table.camera[gallery] == table.camera[query]))
+            counted = ~(right & (table.camera[gallery] == table.camera[query]))
         order = np.argsort(-(features[gallery] @ features[query]), kind="stable")
         best = order[counted[order]][:shown]
         rows.append([_picture(images, row) for row in (query, *gallery[best])])
-        frames.append(["query", *("right" if person[place] else "wrong" for place in best)])
+        frames.append(["query", *("right" if right[place] else "wrong" for place in best)])
         captions.append([_camera(table, row) for row in (query, *gallery[best])])
-        titles.append(f"person {table.identity[query]}")
+        titles.append(f"identity {table.identity[query]}")
     return contact_sheet(rows, titles=titles, captions=captions, frames=frames, scale=96 / images.shape[2])
 
 
@@ -64,21 +64,21 @@ def cluster_sheet(
     clusters: int = 8,
     shown: int = 12,
 ) -> Image.Image:
-    """Clusters of all sizes and their crops, the most typical first.
+    """Draws clusters of all sizes and their crops, the most typical crop first.
 
-    Where identities are known, crops of the cluster's most frequent person are framed green, other people red, and
-    crops of no one grey.
+    Where identities are known, crops of a cluster's most frequent identity are framed green, those of other identities
+    red, and those without an identity grey.
 
     Args:
         images: ``(N, 3, H, W)`` uint8 crops.
         table: The N crops.
-        features: ``(N, D)`` L2-normalised.
+        features: ``(N, D)`` L2-normalised embeddings.
         labels: ``(N,)`` cluster numbers, -1 for outliers.
-        clusters: Rows of the sheet: clusters spread evenly from the largest to the smallest.
-        shown: Crops a row, spread evenly from the nearest to the mean of the cluster to the furthest.
+        clusters: Number of rows, each a cluster; spread evenly from the largest cluster to the smallest.
+        shown: Crops per row, spread evenly from the nearest to the cluster's mean to the furthest.
 
     Raises:
-        ResightError: There is no cluster.
+        ResightError: there is no cluster.
     """
     sizes = np.bincount(labels[labels >= 0])
     if not len(sizes):
@@ -93,14 +93,14 @@ def cluster_sheet(
         captions.append([_camera(table, row) for row in picked])
         title = f"cluster {cluster}\n{len(inside)} crops"
         if table.identity is not None:
-            people, counts = np.unique(table.identity[inside[table.is_person[inside]]], return_counts=True)
-            frequent = people[counts.argmax()] if len(people) else None
+            known, counts = np.unique(table.identity[inside[table.is_person[inside]]], return_counts=True)
+            frequent = known[counts.argmax()] if len(known) else None
             kinds = {True: "right", False: "wrong"}
             frames.append(
                 [kinds[table.identity[row] == frequent] if table.is_person[row] else "junk" for row in picked]
             )
             share = counts.max(initial=0) / len(inside)
-            title += f"\n{100 * share:.0f} % one person" if len(people) else "\nno one known"
+            title += f"\n{100 * share:.0f} % one identity" if len(known) else "\nno identity known"
         titles.append(title)
     return contact_sheet(
         rows, titles=titles, captions=captions, frames=frames if table.identity is not None else None,
@@ -109,12 +109,11 @@ def cluster_sheet(
 
 
 def attention_sheet(images: np.ndarray, maps: dict[str, np.ndarray], table: CropTable | None = None) -> Image.Image:
-    """Crops and what the model looks at in them, a row each, as in figure 5 of Nikhal & Riggan 2021.
+    """Draws crops and what the model looks at in them, one row per crop, as in Nikhal and Riggan 2021, figure 5.
 
-    Shown are the crop, the strength of its last feature map, that map laid over the crop, and, where the encoder has
-    attention, the spatial attention of the last block of each stage, or that behind the backbone. Maps go from dark
-    blue over red to yellow; each is stretched to these colours, and under a spatial attention stands the range that it
-    was stretched from.
+    A row has the crop, the strength of its last feature map, that map laid over the crop, and, where the encoder has
+    attention, the spatial attention of the last block of each stage, or that behind the backbone. Colours go from dark
+    blue (smallest value of a map) over red to yellow (largest); the caption of a spatial attention has both values.
 
     Args:
         images: ``(N, 3, H, W)`` uint8 crops.
@@ -122,13 +121,13 @@ def attention_sheet(images: np.ndarray, maps: dict[str, np.ndarray], table: Crop
         table: The N crops, for the names of their files.
 
     Raises:
-        ResightError: There are no crops, or not as many maps as crops.
+        ResightError: there are no crops, or not as many maps as crops.
     """
     if not len(images):
         raise ResightError("There are no crops to make a sheet of.")
     for name, values in maps.items():
         if len(values) != len(images):
-            raise ResightError(f"There are {len(images)} crops, but {len(values)} maps '{name}': give one a crop.")
+            raise ResightError(f"There are {len(images)} crops, but {len(values)} maps '{name}': give one per crop.")
     last = {name.split(".")[0]: values for name, values in maps.items() if name != "activation"}
     rows, captions = [], []
     for row in range(len(images)):
@@ -152,20 +151,20 @@ def _heat(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     fine = Image.fromarray(values.astype(np.float32)).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     places = np.linspace(0, 1, len(_HEAT))
-    # Bicubic passes the ends a little; interp holds at them.
+    # Bicubic values go a little beyond 0 and 1; interp clips them.
     colours = [np.interp(np.asarray(fine), places, _HEAT[:, channel]) for channel in range(3)]
     return np.stack(colours, axis=2).round().astype(np.uint8)
 
 
 def _short(name: str, length: int = 28) -> str:
-    """A file name cut at its beginning, where names of one folder are most alike."""
+    """A file name cut at its beginning, where names in one folder differ least."""
     return name if len(name) <= length else "…" + name[1 - length :]
 
 
-def _one_a_person(rows: np.ndarray, identity: np.ndarray, count: int) -> np.ndarray:
-    """Rows of different people, spread over all of them; the first of one, the second of the next, and so on."""
-    people = _spread(np.unique(identity[rows]), count)
-    choices = [rows[identity[rows] == person] for person in people]
+def _one_per_identity(crops: np.ndarray, identity: np.ndarray, count: int) -> np.ndarray:
+    """Crops of different identities, spread over all of them: the first of one, the second of the next, and so on."""
+    chosen = _spread(np.unique(identity[crops]), count)
+    choices = [crops[identity[crops] == one] for one in chosen]
     return np.array([choice[turn % len(choice)] for turn, choice in enumerate(choices)], np.int64)
 
 

@@ -1,9 +1,11 @@
-"""The command, run in the process of the test."""
+"""The command, run in the process of the test, and a run that it trained."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +28,19 @@ def resight(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return status, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run(painted: Path, tiny: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained by the command, in another process."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    words = [f"{name}={value}" for name, value in tiny.items()]
+    command = [sys.executable, "-m", "resight", "train", "cluster_contrast", "--data", str(painted), "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--train-identities", "8", "-q", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rank-1" in done.stdout
+    assert "epoch 3/3" in done.stderr
+    assert "camera labels in training: none" in done.stdout
+    return out

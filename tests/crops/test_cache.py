@@ -134,8 +134,8 @@ def test_too_many_unreadable_crops_end_in_a_sentence(crops: CropTable, tmp_path:
         with pytest.raises(ResightError) as caught:
             opened(crops, tmp_path / "cache", max_unreadable=0.3)
         assert str(caught.value) == (
-            f"3 of 8 crops in {crops.root} could not be read, more than the share of 0.3 that is put up with "
-            "(0.png: it is not an image of a known kind; 3.png: the file is empty; 4.png: no such file or directory). "
+            f"3 of 8 crops in {crops.root} could not be read (0.png: it is not an image of a known kind; 3.png: the "
+            "file is empty; 4.png: no such file or directory), a larger share than max_unreadable=0.3. "
             "Mend or remove them ('resight check' lists them all), or raise max_unreadable."
         )
     assert len(opened(crops, tmp_path / "cache", max_unreadable=3 / 8)) == 5
@@ -183,7 +183,7 @@ def test_leftovers_of_a_killed_process_do_no_harm(crops: CropTable, tmp_path: Pa
 
 def test_folder_that_cannot_be_written_ends_in_a_sentence(crops: CropTable, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ResightError, match=r"pixel cache .* could not be written: .*cache=PATH"):
+    with pytest.raises(ResightError, match=r"pixel cache .* could not be written: .*--cache FOLDER"):
         opened(crops, tmp_path / "file" / "cache")
 
 

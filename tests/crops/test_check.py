@@ -1,8 +1,7 @@
-"""The look over the crops: what it counts, what it finds, how it prints."""
+"""The check of crops: what it counts and what it finds."""
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 import sys
@@ -11,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
-from resight.crops.check import check_crops, render, report_tables
+from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
+from resight.crops.check import check_crops
 from resight.crops.readers import read_crops
-from resight.crops.table import DISTRACTOR, JUNK, UNLABELLED, CropTable
+from resight.crops.table import CropTable
 from resight.errors import ResightError
 
 
@@ -82,30 +81,6 @@ def test_all_well(tmp_path: Path) -> None:
     report = check_crops(read_crops(tmp_path))
     assert report.ok
     assert report.duplicates == ()
-    assert "All 1 files can be decoded." in printed(report)
-
-
-def printed(report: object, **options: int) -> str:
-    stream = io.StringIO()
-    render(report, Console(width=120, file=stream), **options)  # type: ignore[arg-type]
-    return stream.getvalue()
-
-
-def test_render(crops: CropTable) -> None:
-    report = check_crops(crops, threads=1)
-    text = printed(report)
-    for piece in (
-        "10 crops in",
-        "camera cam1",
-        "truncated",
-        "copy of [0].jpg",
-        "outside 1 to 5",
-        "8.00",
-        "4 of 10 files",
-    ):
-        assert piece in text
-    assert "… and 1 more" in printed(report, limit=1)
-    assert len(report_tables(report)) == 6
 
 
 def test_imports_are_cheap() -> None:

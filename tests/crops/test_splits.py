@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.crops.readers import read_crops
 from resight.crops.splits import balanced_subset, identity_split, reference_crops, unbalanced_subset
-from resight.crops.table import DISTRACTOR, JUNK, UNLABELLED, CropTable
+from resight.crops.table import CropTable
 from resight.errors import ResightError
 
 SHARED_DATA = Path(
@@ -60,7 +61,7 @@ def test_order_of_rows_changes_nothing() -> None:
 @pytest.mark.parametrize("train", [-1, 0, 3, 99])
 def test_too_many_or_too_few(train: int) -> None:
     with pytest.raises(
-        ResightError, match=f"^{train} training identities were asked for.* has 3 people: choose 1 to 2"
+        ResightError, match=f"^{train} training identities were asked for.* has 3 identities: choose 1 to 2"
     ):
         identity_split(table(ROWS), train)
 
@@ -68,7 +69,7 @@ def test_too_many_or_too_few(train: int) -> None:
 def test_no_identities() -> None:
     with pytest.raises(ResightError, match="A split by identity needs the column 'identity'"):
         identity_split(table(ROWS).without_labels(), 1)
-    with pytest.raises(ResightError, match="has 0 people"):
+    with pytest.raises(ResightError, match="has 0 identities"):
         identity_split(table([("a.jpg", JUNK, 1)]), 1)
 
 
@@ -147,15 +148,15 @@ def test_all_of_the_crops_are_all_of_them() -> None:
     assert balanced_subset(whole, sum(map(len, groups(whole).values()))).paths == whole.paths
 
 
-def test_what_cannot_be_thinned_out_is_a_sentence() -> None:
+def test_crops_that_cannot_be_left_out_are_a_sentence() -> None:
     whole = crowd(12)
     for thin in (unbalanced_subset, lambda crops: balanced_subset(crops, 3)):
         for lacking in (whole.without_labels(), table(ROWS, camera=None)):
-            with pytest.raises(ResightError, match="Thinning out by identity and camera needs the column"):
+            with pytest.raises(ResightError, match="Leaving out crops by identity and camera needs the column"):
                 thin(lacking)
-        with pytest.raises(ResightError, match="no training crops of people"):
+        with pytest.raises(ResightError, match="no training crop with an identity"):
             thin(whole.select(whole.split == "query"))
-    with pytest.raises(ResightError, match="9999 crops were asked for, but"):
+    with pytest.raises(ResightError, match=r"9999 crops were asked for, but .* ask for 0 to \d+\."):
         balanced_subset(whole, 9999)
 
 
@@ -187,7 +188,7 @@ def test_real_file_names(
     assert int((right & elsewhere).any(axis=1).sum()) == scored
 
 
-def test_reference_crops_are_those_of_people_in_any_split() -> None:
+def test_reference_crops_are_those_with_an_identity_in_any_split() -> None:
     rows = [("a", 7, 1), ("b", 3, 1), ("c", JUNK, 1), ("d", 3, 2), ("e", DISTRACTOR, 1), ("f", UNLABELLED, 1)]
     rows.append(("g", 9, 1))
     found = reference_crops(table(rows, split=np.array(["train", "query", *["gallery"] * 4, "train"])))
@@ -196,8 +197,8 @@ def test_reference_crops_are_those_of_people_in_any_split() -> None:
     assert reference_crops(reference_crops(table(rows), 2)).paths == ("a", "b", "d")
 
 
-def test_reference_crops_need_people() -> None:
-    with pytest.raises(ResightError, match=r"at least two people.* show 1"):
+def test_reference_crops_need_identities() -> None:
+    with pytest.raises(ResightError, match=r"at least two identities.* show 1"):
         reference_crops(table([("a", 7, 1), ("b", 0, 1), ("c", 7, 1)]))
     for asked in (1, 4):
         with pytest.raises(ResightError, match=f"{asked} identities were asked for .*choose 2 to 3"):

@@ -18,11 +18,11 @@ from resight.encoders import Encoder, EncoderConfig, Features
 from resight.losses import batch_hard_triplet
 from resight.methods import Adtc, Batch
 from resight.methods.adtc import AdtcOptions
-from resight.model import transfer_report
 from resight.training.config import build_config
 from resight.training.loop import fit
 from resight.training.reporting import Reporter, describe_epoch
 from resight.training.run import RunFolder, runs_behind
+from resight.transfer import transfer_report
 
 CLUSTERING = ClusteringConfig(k1=8, k2=3)
 

@@ -1,9 +1,9 @@
-"""Crops: the table, its readers and splits, and what is on disk."""
+"""Crops: the table of crops, its readers and writers, its splits, decoded images."""
 
 from __future__ import annotations
 
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
-from resight.crops.check import CheckReport, check_crops, render, report_tables
+from resight.crops.check import CheckReport, check_crops
 from resight.crops.images import UnreadableImage, file_digest, read_image
 from resight.crops.readers import FORMATS, Format, detect_format, read_crops, write_table
 from resight.crops.splits import balanced_subset, identity_split, reference_crops, unbalanced_subset
@@ -30,8 +30,6 @@ __all__ = [
     "read_crops",
     "read_image",
     "reference_crops",
-    "render",
-    "report_tables",
     "unbalanced_subset",
     "write_table",
 ]

@@ -1,12 +1,11 @@
-"""The pixel cache: every crop decoded and resized once, into one memory-mapped array."""
+"""The pixel cache: all crops decoded and resized once, in one memory-mapped array."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from resight.common.threads import map_ordered
 from resight.crops.images import UnreadableImage, file_digest, read_image
 from resight.crops.table import CropTable
 from resight.errors import ResightError
 
-#: Called with (what is being done, crops done, crops in all).
+#: Called with the name of a step, the crops done and the crops in all.
 Progress = Callable[[str, int, int], None]
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -29,10 +29,10 @@ class PixelCache:
     """Decoded crops of one size.
 
     Attributes:
-        table: The crops that could be read, row for row with ``images``.
-        images: ``(N, 3, height, width)`` uint8 RGB, memory-mapped and read-only.
+        table: The N crops that could be read.
+        images: ``(N, 3, height, width)`` uint8 RGB of these crops, memory-mapped and read-only.
         unreadable: ``(path, reason)`` of each crop that was left out.
-        digest: Hash of the contents of all files, in order: the same crops elsewhere have the same digest.
+        digest: Hash of the contents of all files, in order. The same crops in another folder have the same digest.
     """
 
     table: CropTable
@@ -53,21 +53,25 @@ def open_pixel_cache(
     max_unreadable: float = 0.01,
     progress: Progress | None = None,
 ) -> PixelCache:
-    """Opens the cache of a table's crops, decoding what no earlier call has decoded.
+    """Opens the cache of a table's crops, or decodes the crops if there is none.
 
-    The file is named by the contents of the crops and the size, so that a moved or copied folder finds its cache
-    and a changed crop does not. It is written aside and renamed: an interrupted call leaves nothing half-written.
+    The cache file is named after the contents of the crops and the size: a moved or copied folder of crops finds its
+    cache, and changed crops get a new one. It is written under another name and renamed, so an interrupted call leaves
+    no half-written cache.
 
     Args:
         table: The crops.
         height: Image height in pixels (bicubic resize).
         width: Image width in pixels.
-        folder: Where caches lie.
-        max_unreadable: Share of the crops that may be missing or damaged before the call gives up.
-        progress: Told of crops done.
+        folder: Folder of the caches.
+        max_unreadable: Largest share of the crops that may be missing or damaged.
+        progress: Called with the step's name, the crops done and the crops in all.
+
+    Returns:
+        The crops that could be read, and which could not.
 
     Raises:
-        ResightError: no crops, or too many of them unreadable.
+        ResightError: there are no crops, too many of them are unreadable, or the cache cannot be written.
     """
     if not len(table):
         raise ResightError(f"There are no crops to read in {table.root}.")
@@ -87,9 +91,9 @@ def open_pixel_cache(
         raise ResightError(f"None of the {len(table)} crops in {table.root} could be read ({some}).")
     if len(failed) > max_unreadable * len(table):
         raise ResightError(
-            f"{len(failed)} of {len(table)} crops in {table.root} could not be read, more than the share of "
-            f"{max_unreadable:g} that is put up with ({some}). Mend or remove them ('resight check' lists them all), "
-            "or raise max_unreadable."
+            f"{len(failed)} of {len(table)} crops in {table.root} could not be read ({some}), a larger share than "
+            f"max_unreadable={max_unreadable:g}. Mend or remove them ('resight check' lists them all), or raise "
+            "max_unreadable."
         )
     kept = np.array([row for row in range(len(table)) if row not in failed], dtype=np.int64)
     return PixelCache(table.select(kept), np.load(array_file, mmap_mode="r"), unreadable, digest)
@@ -142,7 +146,7 @@ def _decode(
     except OSError as error:
         raise ResightError(
             f"The pixel cache {array_file} ({len(files) * 3 * height * width / 1e9:.1f} GB) could not be written: "
-            f"{error}. Free some space or name another folder with cache=PATH."
+            f"{error}. Free some space or name another folder: --cache FOLDER, in Python cache=FOLDER."
         ) from error
     finally:
         for file in (aside, index_aside):
@@ -153,11 +157,8 @@ def _decode(
 def _in_threads(
     function: Callable[[_Item], _Result], items: list[_Item], what: str, progress: Progress | None
 ) -> Iterator[_Result]:
-    """Results in order, computed a few ahead in threads (decoding and hashing release the GIL)."""
-    block = 512
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(items), block):
-            results: Iterable[_Result] = pool.map(function, items[start : start + block])
-            yield from results
-            if progress is not None:
-                progress(what, min(start + block, len(items)), len(items))
+    """Results in order, computed in threads, since decoding and hashing release Python's lock."""
+    for done, result in enumerate(map_ordered(function, items), start=1):
+        yield result
+        if progress is not None and (done % 512 == 0 or done == len(items)):
+            progress(what, done, len(items))

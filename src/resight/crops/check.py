@@ -1,24 +1,21 @@
-"""Looking over crops before anything is learned from them."""
+"""A check of crops before training: what there is, and which files would make trouble."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
+from resight.common.threads import map_ordered
 from resight.crops.images import UnreadableImage, bytes_digest, decode_image, read_bytes
 from resight.crops.table import SPLITS, CropTable
 from resight.errors import ResightError
 
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
-#: Height over width that crops of standing people have.
+#: Usual range of height over width for crops of standing people.
 PERSON_ASPECT = (1.0, 5.0)
 _QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -29,21 +26,21 @@ class CheckReport:
 
     Attributes:
         root: The folder of the crops.
-        source: The reader of the table.
-        crops: How many crops the table has.
-        splits: Crops of each split; everything is ``train`` where the table has no split.
-        identities: People of each split; empty without identities.
-        cameras: Crops of each camera in each split, ``{camera: {split: crops}}``; empty without cameras.
-        junk: Crops whose identity is junk.
-        distractors: Crops whose identity is a distractor.
-        unlabelled: Crops no one labelled in a table with identities.
-        unreadable: Files that are missing, broken or no image, with the reason.
+        source: The name of the reader of the table.
+        crops: Number of crops in the table.
+        splits: Number of crops in each split; all are ``train`` where the table has no split.
+        identities: Number of identities in each split; empty if the table has none.
+        cameras: Number of crops of each camera in each split, ``{camera: {split: crops}}``; empty without cameras.
+        junk: Number of crops whose identity is junk.
+        distractors: Number of crops whose identity is a distractor.
+        unlabelled: Number of crops without an identity in a table with identities.
+        unreadable: Files that are missing, broken or not images, with the reason.
         zero_size: Files of zero bytes (not repeated in ``unreadable``).
-        duplicates: Groups of files with the same bytes, each in text order.
-        odd_aspect: Files outside ``aspect_range``, with height over width.
-        aspect_range: Least and greatest height over width that is not odd.
+        duplicates: Groups of files with the same bytes, each group in text order.
+        odd_aspect: Files outside ``aspect_range``, with their height over width.
+        aspect_range: Smallest and largest height over width that is not reported.
         heights: Quantiles of the heights in pixels, ``{quantile: pixels}``; empty if nothing could be read.
-        widths: The same of the widths.
+        widths: Quantiles of the widths in pixels.
     """
 
     root: str
@@ -82,28 +79,32 @@ def check_crops(
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> CheckReport:
-    """Read every file once and report what a training run would stumble over.
+    """Reads every file once and reports what would make trouble in training.
 
     Args:
         table: The crops.
-        aspect_range: Least and greatest height over width, after EXIF orientation, that is not odd.
-        threads: Files read at a time; by default as Python chooses from the number of cores.
-        progress: Called with the number of files done, from the calling thread.
+        aspect_range: Smallest and largest height over width, after EXIF orientation, that is not reported.
+        threads: Files read at once; by default one per core.
+        progress: Called with the number of files done.
+
+    Returns:
+        Counts and findings.
 
     Raises:
         ResightError: ``aspect_range`` is not a range of positive numbers, or ``threads`` is below 1.
     """
     low, high = aspect_range
     if not 0 < low <= high:
-        raise ResightError(f"The aspect range {low} to {high} is none: give two positive numbers, the smaller first.")
+        raise ResightError(
+            f"The aspect range {low} to {high} is none: give two positive numbers, the smaller one first."
+        )
     if threads is not None and threads < 1:
         raise ResightError(f"{threads} threads cannot read anything: give at least 1.")
     seen: list[_Seen] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for done, result in enumerate(pool.map(lambda row: _look(table, row), range(len(table))), start=1):
-            seen.append(result)
-            if progress is not None:
-                progress(done)
+    for result in map_ordered(lambda row: _look(table, row), range(len(table)), threads):
+        seen.append(result)
+        if progress is not None:
+            progress(len(seen))
 
     groups: dict[str, list[str]] = defaultdict(list)
     odd = []
@@ -137,63 +138,6 @@ def check_crops(
     )
 
 
-def report_tables(report: CheckReport, *, limit: int = 20) -> list[RenderableType]:
-    """The report as titled rich tables: counts and sizes, then one table for each kind of finding.
-
-    Args:
-        report: What :func:`check_crops` returned.
-        limit: Rows shown of each finding; a last row says how many more there are.
-    """
-    from rich.markup import escape
-
-    splits = list(report.splits)
-    rows = [("crops", *(str(report.splits[name]) for name in splits))]
-    if report.identities:
-        rows.append(("identities", *(str(report.identities.get(name, 0)) for name in splits)))
-    for camera, of_split in report.cameras.items():
-        rows.append((f"camera {escape(camera)}", *(str(of_split.get(name, 0)) for name in splits)))
-    tables = [_titled(f"{report.crops} crops in {report.root} ({report.source})", ("", *splits), rows)]
-    others = {"junk": report.junk, "distractors": report.distractors, "unlabelled": report.unlabelled}
-    if any(others.values()):
-        rows = [(name, str(count)) for name, count in others.items() if count]
-        tables.append(_titled("Crops without a person's identity", ("", "crops"), rows))
-    if report.heights:
-        rows = [
-            (name, *(f"{value:.0f}" for value in values.values()))
-            for name, values in (("height", report.heights), ("width", report.widths))
-        ]
-        tables.append(_titled("Sizes in pixels", ("", *map(_quantile_name, report.heights)), rows))
-    low, high = report.aspect_range
-    findings: list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]] = [
-        ("Unreadable files", ("file", "reason"), list(report.unreadable)),
-        ("Empty files (0 bytes)", ("file",), [(path,) for path in report.zero_size]),
-        ("Exact duplicates", ("files with the same bytes",), [("\n".join(group),) for group in report.duplicates]),
-        (
-            f"Height over width outside {low:g} to {high:g}",
-            ("file", "height / width"),
-            [(path, f"{ratio:.2f}") for path, ratio in report.odd_aspect],
-        ),
-    ]
-    for title, head, found in findings:
-        if found:
-            rows = [tuple(map(escape, row)) for row in found[:limit]]
-            if len(found) > limit:
-                rows.append((f"… and {len(found) - limit} more",))
-            tables.append(_titled(f"{title}: {len(found)}", head, rows))
-    return tables
-
-
-def render(report: CheckReport, console: Console, *, limit: int = 20) -> None:
-    """Print the report on a rich console, ending in one line that sums it up."""
-    for table in report_tables(report, limit=limit):
-        console.print(table)
-    broken = len(report.unreadable) + len(report.zero_size)
-    if broken:
-        console.print(f"{broken} of {report.crops} files cannot be decoded: mend them or take them out.")
-    else:
-        console.print(f"All {report.crops} files can be decoded.")
-
-
 def _look(table: CropTable, row: int) -> _Seen:
     """One file: its digest, (height, width) and problem. An empty file has none of the three."""
     path = table.file(row)
@@ -214,9 +158,9 @@ def _look(table: CropTable, row: int) -> _Seen:
 def _identities(table: CropTable, split: np.ndarray) -> dict[str, int]:
     if table.identity is None:
         return {}
-    person = table.is_person
-    people = {name: len(np.unique(table.identity[person & (split == name)])) for name in SPLITS}
-    return {name: people[name] for name in SPLITS if np.any(split == name)}
+    known = table.is_person
+    counts = {name: len(np.unique(table.identity[known & (split == name)])) for name in SPLITS}
+    return {name: counts[name] for name in SPLITS if np.any(split == name)}
 
 
 def _cameras(table: CropTable, split: np.ndarray) -> dict[str, dict[str, int]]:
@@ -234,22 +178,3 @@ def _quantiles(values: np.ndarray) -> dict[float, float]:
     if not len(values):
         return {}
     return dict(zip(_QUANTILES, np.quantile(values, _QUANTILES).tolist(), strict=True))
-
-
-def _quantile_name(quantile: float) -> str:
-    return {0.0: "least", 0.5: "median", 1.0: "greatest"}.get(quantile, f"{quantile:.0%}")
-
-
-def _titled(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
-    """A table under its title, the first column to the left and numbers to the right."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_lines=any("\n" in cell for row in rows for cell in row))
-    for number, name in enumerate(head):
-        numbers = number > 0 and name != "reason"
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return Group(Text(title, style="bold"), table)

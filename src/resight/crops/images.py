@@ -1,4 +1,4 @@
-"""Decoding one crop."""
+"""Decoding image files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class UnreadableImage(ResightError):  # noqa: N818 - a noun like the others the user reads
-    """A file that is no image, or is a broken one.
+    """A file is missing, broken or not an image.
 
     Attributes:
-        reason: Why, without the file's name.
+        path: The file.
+        reason: Why it cannot be read, without its name.
     """
 
     def __init__(self, path: str | Path, reason: str) -> None:
@@ -30,7 +31,7 @@ class UnreadableImage(ResightError):  # noqa: N818 - a noun like the others the 
 
 
 def read_image(path: str | Path, height: int | None = None, width: int | None = None) -> np.ndarray:
-    """Decode an image file to RGB.
+    """Decodes an image file to RGB.
 
     The EXIF orientation is applied. Palette and grey images become RGB, 16-bit ones keep their upper 8 bits, and
     transparency is dropped.
@@ -44,7 +45,7 @@ def read_image(path: str | Path, height: int | None = None, width: int | None = 
         ``(3, H, W)`` uint8.
 
     Raises:
-        UnreadableImage: the file is missing, empty, truncated or no image.
+        UnreadableImage: the file is missing, empty, truncated or not an image.
         ResightError: only one of ``height`` and ``width`` is given, or one is not positive.
     """
     if (height is None) != (width is None):
@@ -61,7 +62,11 @@ def read_image(path: str | Path, height: int | None = None, width: int | None = 
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The bytes of a file; an :class:`UnreadableImage` where there is none."""
+    """The bytes of a file.
+
+    Raises:
+        UnreadableImage: the file cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -69,7 +74,15 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def decode_image(data: bytes, path: str | Path) -> Image.Image:
-    """Decode the bytes of a file to an upright RGB image of Pillow; ``path`` is for messages only."""
+    """Decodes the bytes of a file to an upright RGB image of Pillow.
+
+    Args:
+        data: The bytes.
+        path: The file, for messages only.
+
+    Raises:
+        UnreadableImage: the bytes are not an image, or a broken one.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
@@ -79,20 +92,20 @@ def decode_image(data: bytes, path: str | Path) -> Image.Image:
         image.load()
     except UnidentifiedImageError as error:
         raise UnreadableImage(path, "it is not an image of a known kind") from error
-    except Exception as error:  # decoders meet broken bytes with every kind of exception
+    except Exception as error:  # decoders raise every kind of exception for broken bytes
         raise UnreadableImage(path, _sentence(str(error) or type(error).__name__)) from error
-    with contextlib.suppress(Exception):  # a broken EXIF block says nothing of the orientation; the pixels are whole
+    with contextlib.suppress(Exception):  # the EXIF block is broken, but the pixels are not
         image = ImageOps.exif_transpose(image)
     return _to_rgb(image, path)
 
 
 def bytes_digest(data: bytes) -> str:
-    """Content digest of bytes: 128-bit BLAKE2b in hexadecimal."""
+    """Digest of bytes: 128-bit BLAKE2b in hexadecimal."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:
-    """Content digest of a file: the same for the same bytes, whatever its name.
+    """Digest of a file's content (see :func:`bytes_digest`), whatever its name.
 
     Raises:
         UnreadableImage: the file cannot be read.

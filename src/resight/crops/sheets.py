@@ -13,7 +13,7 @@ from resight.errors import ResightError
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Colours that frames may be called by.
+#: Names for colours of frames.
 FRAME_COLOURS = {
     "right": "#2e9e4f",
     "wrong": "#d0342c",
@@ -21,7 +21,7 @@ FRAME_COLOURS = {
     "junk": "#9a9a9a",
     "none": "#ffffff",
 }
-#: Signs that the bundled font lacks, and what stands for them. Accents are dropped.
+#: Characters that Pillow's font lacks, and their replacements. Accents are dropped.
 _SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "−": "-", "→": "->", "·": "-", "’": "'", "“": '"', "”": '"'})
 
 
@@ -37,19 +37,21 @@ def contact_sheet(
     background: str = "#ffffff",
     ink: str = "#222222",
 ) -> Image.Image:
-    """Lay out rows of images.
+    """Draws rows of images as one picture.
 
-    All cells have the size of the largest image times ``scale``; smaller images are centred in theirs. Text is set in
-    Pillow's own font, which has Latin letters without accents; other signs are replaced.
+    Each image has a cell of the size of the largest image times ``scale``; smaller images are centred in their cells.
+    Text is set in Pillow's built-in font, which has Latin letters without accents; other characters are replaced.
 
     Args:
         rows: Rows of ``(H, W, 3)`` uint8 images; ``None`` leaves a gap. Rows may differ in length.
-        titles: A text to the left of each row; a line break begins a new line.
-        captions: A small text under each image, or ``None``; as long as ``rows``, rows may be shorter or empty.
-        frames: A colour around each image, or ``None``: a name in :data:`FRAME_COLOURS` or any colour Pillow knows.
-        scale: Factor from pixels to pixels of the sheet.
+        titles: One text per row, drawn to its left; it may have line breaks.
+        captions: One list per row of small texts under its images; ``None`` for an image without. A list may be shorter
+            than its row.
+        frames: One list per row of colours around its images; ``None`` for an image without. A colour is a name in
+            :data:`FRAME_COLOURS` or any colour that Pillow knows.
+        scale: Pixels of the sheet per pixel of an image.
         gap: Pixels between images.
-        font_size: Of titles, in pixels; captions are a little smaller.
+        font_size: Height of titles in pixels; captions are a little smaller.
         background: Colour of the sheet.
         ink: Colour of the text.
 
@@ -57,8 +59,8 @@ def contact_sheet(
         The sheet, RGB.
 
     Raises:
-        ResightError: there is no image, one is not ``(H, W, 3)`` uint8, a list has another length than ``rows``, or a
-            colour is unknown.
+        ResightError: there is no image, an image is not ``(H, W, 3)`` uint8, there are not as many titles, captions or
+            frames as rows, the scale is not positive, or a colour is unknown.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -113,13 +115,13 @@ def _at(table: Sequence[Sequence[str | None]] | None, row: int, column: int) -> 
 
 
 def _printable(text: str) -> str:
-    """A text in signs that the font has."""
+    """A text in characters that the font has."""
     plain = (sign for sign in unicodedata.normalize("NFD", text.translate(_SIGNS)) if not unicodedata.combining(sign))
     return "".join(sign if sign.isascii() or sign in "°…" else "?" for sign in plain)
 
 
 def _fitted(text: str, font: Any, width: float) -> str:
-    """A text cut to a width, with an ellipsis where something is lost."""
+    """A text cut to a width in pixels; an ellipsis marks a cut."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
@@ -158,4 +160,4 @@ def _check(
         raise ResightError(f"A contact sheet cannot be drawn at scale={scale}: give a positive number.")
     for name, given in (("titles", titles), ("captions", captions), ("frames", frames)):
         if given is not None and len(given) != len(cells):
-            raise ResightError(f"There are {len(cells)} rows of images, but {len(given)} of {name}: give one a row.")
+            raise ResightError(f"There are {len(cells)} rows of images, but {len(given)} of {name}: give one per row.")

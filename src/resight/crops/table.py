@@ -1,4 +1,4 @@
-"""The crop table: one row a crop, and only the columns that are known."""
+"""The crop table: one row per crop, and only the columns that are known."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SPLITS = (TRAIN, QUERY, GALLERY)
 
 @dataclass(frozen=True, eq=False)
 class CropTable:
-    """Crops on disk with what is known of each.
+    """N crops on disk with what is known of each.
 
-    A column that is not known is ``None``, never a column of zeros: code that needs it calls
-    :meth:`require` and the user reads a sentence.
+    A column that is not known is ``None``, never a column of zeros. Code that needs it calls :meth:`require`, which
+    raises a sentence.
 
     Attributes:
         root: Folder that ``paths`` are relative to.
-        paths: File names relative to ``root``, with forward slashes, one a crop.
+        paths: N file names relative to ``root``, with forward slashes.
         camera: ``(N,)`` int64 camera numbers, or ``None``.
-        identity: ``(N,)`` int64 identities, or ``None``. :data:`JUNK`, :data:`DISTRACTOR` and
-            :data:`UNLABELLED` are not people.
+        identity: ``(N,)`` int64 identities, which count from 1, or ``None``. The codes ``JUNK`` (-1), ``DISTRACTOR``
+            (0) and ``UNLABELLED`` are not identities (:mod:`resight.common.identities`).
         time: ``(N,)`` float64 time or frame number within a camera, or ``None``.
         track: ``(N,)`` int64 tracklet numbers, or ``None``.
-        split: ``(N,)`` strings out of ``train``, ``query``, ``gallery``, or ``None``: all ``train``.
-        camera_names: What camera ``k`` is called on disk, where that is not just a number.
-        identity_names: Likewise for identities.
+        split: ``(N,)`` strings ``train``, ``query`` or ``gallery``, or ``None``: all are ``train``.
+        camera_names: Names of camera numbers, where cameras are not just numbered on disk.
+        identity_names: Names of identities, where they are not just numbered on disk.
         source: Name of the reader that made the table, for messages and run folders.
     """
 
@@ -60,7 +60,7 @@ class CropTable:
             if column.shape != (len(self.paths),):
                 raise ResightError(
                     f"Column '{name}' of the crop table has shape {column.shape}, but there are "
-                    f"{len(self.paths)} crops: give one value a crop."
+                    f"{len(self.paths)} crops: give one value per crop."
                 )
             object.__setattr__(self, name, column)
         if self.split is not None:
@@ -74,14 +74,18 @@ class CropTable:
         return len(self.paths)
 
     def file(self, row: int) -> Path:
-        """The file of one crop."""
+        """The file of the crop with this index."""
         return self.root / self.paths[row]
 
     def require(self, column: str, purpose: str) -> np.ndarray:
-        """A column that ``purpose`` cannot do without.
+        """A column that is needed.
+
+        Args:
+            column: Name of the column, such as ``camera``.
+            purpose: What needs it, the subject of the sentence that is raised.
 
         Raises:
-            ResightError: the table has no such column.
+            ResightError: the column is not known.
         """
         values = getattr(self, column)
         if values is None:
@@ -92,7 +96,7 @@ class CropTable:
         return np.asarray(values)
 
     def select(self, rows: np.ndarray | Sequence[int]) -> CropTable:
-        """The table of some rows, given as a boolean mask or as indices, in that order."""
+        """The table of some crops, given as a boolean mask or as indices; in the order of the indices."""
         rows = np.asarray(rows)
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
@@ -104,7 +108,7 @@ class CropTable:
         return replace(self, paths=tuple(self.paths[row] for row in rows), **columns)
 
     def subset(self, split: str) -> CropTable:
-        """The crops of one split; a table without the column is all ``train``."""
+        """The crops of one split; without the column all crops are ``train``."""
         if split not in SPLITS:
             raise ResightError(f"There is no split '{split}': use {', '.join(SPLITS)}.")
         if self.split is None:
@@ -112,12 +116,12 @@ class CropTable:
         return self.select(self.split == split)
 
     def without_labels(self) -> CropTable:
-        """The same crops with identities taken away: what an unsupervised method may see."""
+        """The same crops without identities: what an unsupervised method may see."""
         return replace(self, identity=None, identity_names=None)
 
     @property
     def is_person(self) -> np.ndarray:
-        """``(N,)`` bool: crops whose identity is that of a person (not junk, distractor, unlabelled)."""
+        """``(N,)`` bool: crops that have an identity (they are not junk, distractor or unlabelled)."""
         if self.identity is None:
             return np.zeros(len(self), dtype=bool)
         return np.asarray(self.identity > DISTRACTOR)

@@ -9,7 +9,7 @@ paper's voxel attention is part of the encoder: ``encoder.attention=voxel``.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -49,6 +49,11 @@ class AdtcOptions(MethodOptions):
     )
     margin: float | None = Field(0.3, gt=0, description="margin of the triplet loss; null: the soft margin")
 
+    def identity_settings(self, crops: int | None) -> dict[str, Any]:
+        names = ("components", "second_stage", "nearest", "contested", "unwanted")
+        each = crops / self.clusters if self.clusters and crops else self.crops_per_cluster
+        return {name: getattr(self, name) for name in names} | {"crops_per_cluster": max(1.0, each)}
+
 
 class Adtc(Method[AdtcOptions]):
     """Cluster in two stages, train on triplets of the labels for a round, repeat until the labels settle."""
@@ -56,6 +61,7 @@ class Adtc(Method[AdtcOptions]):
     name = "adtc"
     summary = "from a labelled source: k-means, the surest crops of each cluster, triplets (Ji et al. 2020)"
     Options = AdtcOptions
+    clustering_algorithm = "two_stage"
     assignment: Tensor
     has_settled: Tensor
 

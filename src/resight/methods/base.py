@@ -25,6 +25,15 @@ class MethodOptions(BaseModel):
 
     name: str
 
+    def identity_settings(self, crops: int | None) -> dict[str, Any]:
+        """How a trained model clusters other crops: settings of the method's algorithm in :mod:`resight.identities`.
+
+        Args:
+            crops: How many crops the model was trained on, if known. A number of clusters was chosen for these, so it
+                is returned as crops per cluster.
+        """
+        return {}
+
 
 AnyOptions = TypeVar("AnyOptions", bound=MethodOptions)
 
@@ -167,11 +176,13 @@ class Method(nn.Module, ABC, Generic[AnyOptions]):
         name: What ``resight train`` calls the method.
         summary: One line for ``resight methods``.
         Options: The type of its constants.
+        clustering_algorithm: How a trained model clusters other crops: a name in :mod:`resight.identities`.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
+    clustering_algorithm: ClassVar[str] = "dbscan"
 
     def __init__(self, options: AnyOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__()

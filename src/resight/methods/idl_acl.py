@@ -8,7 +8,7 @@ grouped attention is part of the encoder: ``encoder.attention=cbam encoder.group
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,11 @@ class IdlAclOptions(MethodOptions):
         False, description="merge by the squared Euclidean distance, as BUC's public code does"
     )
 
+    def identity_settings(self, crops: int | None) -> dict[str, Any]:
+        names = ("merge_share", "size_penalty", "squared_distance", "merge_cameras")
+        each = crops / self.clusters if self.clusters and crops else self.crops_per_person
+        return {name: getattr(self, name) for name in names} | {"crops_per_identity": max(1.0, each)}
+
 
 class IdlAcl(Method[IdlAclOptions]):
     """Tell instances apart, pull crops to their clusters, merge the nearest clusters, repeat."""
@@ -64,6 +69,7 @@ class IdlAcl(Method[IdlAclOptions]):
         "instance discrimination and bottom-up clusters (Nikhal and Riggan 2021); recipe buc: BUC (Lin et al. 2019)"
     )
     Options = IdlAclOptions
+    clustering_algorithm = "bottom_up"
     assignment: Tensor
 
     def __init__(self, options: IdlAclOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:

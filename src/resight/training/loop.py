@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,8 +74,7 @@ def fit(
     run.check_free(resume)
     _check_alone()
     device = resolve_device(device)
-    if config.precision == "auto":
-        config = config.model_copy(update={"precision": "bfloat16" if fast_bfloat16(device) else "float32"})
+    config = config.model_copy(update={"precision": run_precision(config, device)})
     tracker = Tracker(config, run)
     data = TrainingData.open(
         config,
@@ -137,6 +136,13 @@ def fit(
         reporter.epoch(record, config.epochs, found.sentences)
     tracker.end()
     return run
+
+
+def run_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """The arithmetic of a run: ``auto`` is bfloat16 where the device has it in hardware."""
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if fast_bfloat16(device) else "float32"
 
 
 def _check_alone() -> None:

@@ -1,4 +1,4 @@
-"""Readers: from what lies on disk to a :class:`~resight.crops.table.CropTable`."""
+"""Readers: from files on disk to a :class:`~resight.crops.table.CropTable`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["FORMATS", "Format", "detect_format", "read_crops", "write_table"]
 
 
 class Format(NamedTuple):
-    """One way crops lie on disk: the function that reads it and a line about it."""
+    """A format of crops on disk: the function that reads it, and a line about it."""
 
     read: Callable[[Path], CropTable]
     about: str
@@ -45,8 +45,8 @@ FORMATS: dict[str, Format] = {
     ),
     "personx": Format(partial(read_layout, name="personx"), "PersonX, synthetic people: one of its scenes."),
     "ward": Format(partial(read_layout, name="ward"), "WARD: one folder of files as 000100020003.jpg."),
-    "folder": Format(read_folder, "Images of your own in one folder, or in one sub-folder a camera."),
-    "csv": Format(read_csv, "A CSV file: path, and what is known of camera, identity, time, track, split."),
+    "folder": Format(read_folder, "Your own images in one folder, or in one sub-folder per camera."),
+    "csv": Format(read_csv, "A CSV file with the column path, and any of camera, identity, time, track, split."),
     "parquet": Format(read_parquet, "The same columns in a Parquet file."),
 }
 
@@ -55,27 +55,28 @@ _SPLIT_FOLDERS = {"train", "val", "test", "query", "gallery"}
 
 
 def read_crops(path: str | Path, format: str = "auto", *, train_identities: int | None = None) -> CropTable:
-    """Read the crops at a path.
+    """Reads the crops at a path.
 
     Args:
         path: A folder, or a CSV or Parquet file.
-        format: A name in :data:`FORMATS`, or ``auto`` to tell by folder and file names.
-        train_identities: Divide a table that has identities but no split: that many identities train, the others
+        format: A name in :data:`FORMATS`, or ``auto``: see :func:`detect_format`.
+        train_identities: For a table that has identities but no split: this number of identities train, the others
             test (see :func:`~resight.crops.splits.identity_split`).
 
     Returns:
-        The crop table, in the order of the paths as text (CSV and Parquet files: in the order of the file).
+        The crop table, in the text order of the paths (CSV and Parquet: in the order of the file).
 
     Raises:
-        ResightError: the path is not what the format asks for; the message says what is missing.
+        ResightError: the path does not have this format, or the table already has a split and ``train_identities`` is
+            given.
     """
     path = Path(path)
     if format == "auto":
         format = detect_format(path)
     elif format not in FORMATS:
         near = difflib.get_close_matches(format, FORMATS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise ResightError(f"There is no crop format '{format}': {hint}The formats are auto, {', '.join(FORMATS)}.")
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ResightError(f"There is no crop format '{format}'.{hint} The formats are auto, {', '.join(FORMATS)}.")
     table = FORMATS[format].read(path)
     if train_identities is None:
         return table
@@ -88,13 +89,13 @@ def read_crops(path: str | Path, format: str = "auto", *, train_identities: int 
 
 
 def detect_format(path: str | Path) -> str:
-    """The format of what lies at a path.
+    """The format of the crops at a path.
 
-    In this order: the suffix of a file; the official folders and lists of a dataset; the file names, if at least half
-    follow a dataset's rule; and otherwise ``folder``.
+    These are tried in order: the suffix of a file; the official folders and lists of a data set; the file names, if at
+    least half of them follow a data set's rule. Anything else is a plain ``folder``.
 
     Raises:
-        ResightError: there is nothing at the path, or it would be misread as a plain folder.
+        ResightError: there is nothing at the path, or its format is not clear.
     """
     path = Path(path)
     if not path.exists():
@@ -112,7 +113,7 @@ def detect_format(path: str | Path) -> str:
         return name
     if splits := sorted(_SPLIT_FOLDERS & {folder.lower() for folder in list_folders(path)}):
         raise ResightError(
-            f"{path} has a folder '{splits[0]}', which as a plain folder would be taken for a camera: list the crops "
-            "in a CSV file with a column 'split', or say format=folder if it is a camera."
+            f"{path} has a folder '{splits[0]}', which would be read as a camera: list the crops in a CSV file with a "
+            "column 'split', or give --format folder (in Python format='folder') if it is a camera."
         )
     return "folder"

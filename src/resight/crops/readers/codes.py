@@ -1,4 +1,4 @@
-"""Numbers for names."""
+"""Numbers for names of cameras and identities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import numpy as np
 
 
 def codes_of(names: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
-    """Numbers 1, 2, … for the distinct names in text order, and what each number is called."""
+    """Numbers the distinct names 1, 2, … in text order.
+
+    Args:
+        names: N names.
+
+    Returns:
+        The ``(N,)`` int64 number of each name, and the name of each number.
+    """
     distinct = sorted(set(names))
     code = {name: number for number, name in enumerate(distinct, start=1)}
     return np.array([code[name] for name in names], dtype=np.int64), {number: name for name, number in code.items()}

@@ -1,7 +1,6 @@
-"""The public datasets: one row a dataset, and one function that reads them all.
+"""The public data sets: a table of their folders and file names, and one function that reads them all.
 
-Each is read from its official folders, or from any folder of files that carry its names: then nothing
-is known of the split.
+Each is read from its official folders, or from any folder of files with its names; then the split is not known.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ _PLAIN = {"train": TRAIN, "query": QUERY, "test": GALLERY}
 
 @dataclass(frozen=True)
 class Layout:
-    """How one dataset names its folders and files.
+    """How a data set names its folders and files.
 
     Attributes:
-        title: The dataset's name in print.
-        rule: The rule of its file names, for people.
-        pattern: The same for the machine, over the name without suffix: groups ``identity``, ``camera`` and,
-            where the name holds a frame number that orders the crops of a camera, ``frame``.
-        trees: Folders it comes in and the split each is; the first is the official one.
-        distractors: Whether identity 0 stands for background. Elsewhere a 0 is a person like any other.
-        by_name: Whether the names alone are telling enough for ``auto``.
+        title: The data set's name in print.
+        rule: The rule of its file names, for messages.
+        pattern: The rule as a pattern for the name without suffix, with the groups ``identity``, ``camera`` and, where
+            a frame number orders the crops of a camera, ``frame``.
+        trees: Sets of folders it is published in, and the split of each folder; the official set first.
+        distractors: Whether identity 0 is background. Otherwise 0 is an identity like any other.
+        by_name: Whether file names alone identify the data set, for the format ``auto``.
     """
 
     title: str
@@ -47,7 +46,7 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    # The frame is counted from the start of a sequence (s): it orders crops of one sequence, not of a whole camera.
+    # Frames count from the start of a sequence (s): they order the crops of a sequence, not of a whole camera.
     "market1501": Layout(
         "Market-1501",
         "PPPP_cCsS_FFFFFF_BB.jpg (identity, camera, sequence, frame, box)",
@@ -61,7 +60,7 @@ LAYOUTS: dict[str, Layout] = {
         re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)_f(?P<frame>\d+)"),
         (_BOXES,),
     ),
-    # The recording (0303morning) is a day and a part of it; where its frames lie in time is not published.
+    # The recording (0303morning) is a day and a part of it; the times of its frames are not published.
     "msmt17": Layout(
         "MSMT17",
         "PPPP_NNN_CC_DDDDpart_FFFF_B.jpg (identity, number, camera, recording, frame, box)",
@@ -79,7 +78,7 @@ LAYOUTS: dict[str, Layout] = {
         re.compile(r"(?P<identity>-1|\d+)_c(?P<camera>\d+)_\d+"),
         (_BOXES,),
     ),
-    # The frame counts within the sequence of one person in one camera: it says nothing of time between people.
+    # Frames count within the sequence of one identity in one camera: they do not order different identities in time.
     "ward": Layout(
         "WARD",
         "PPPPCCCCFFFF.jpg (identity, camera 0001 to 0003, frame)",
@@ -100,10 +99,14 @@ _MSMT17_LISTS = {"list_train.txt": TRAIN, "list_val.txt": TRAIN, "list_query.txt
 
 
 def read_layout(path: Path, name: str) -> CropTable:
-    """Read a dataset of :data:`LAYOUTS` from its official folders or from a folder of its files.
+    """Reads a data set from its official folders or from a folder of its files.
+
+    Args:
+        path: The folder.
+        name: A name in :data:`LAYOUTS`.
 
     Raises:
-        ResightError: a folder is missing, there are no images, or a file name breaks the rule.
+        ResightError: a folder is missing, there are no images, or a file name does not follow the rule.
     """
     require_folder(path)
     layout = LAYOUTS[name]
@@ -134,13 +137,13 @@ def read_layout(path: Path, name: str) -> CropTable:
 
 
 def read_msmt17(path: Path) -> CropTable:
-    """Read MSMT17, V1 (``train``, ``test``) or V2 (``mask_train_v2``, ``mask_test_v2``), by its four lists.
+    """Reads MSMT17, V1 (``train``, ``test``) or V2 (``mask_train_v2``, ``mask_test_v2``), by its four lists.
 
-    ``list_val.txt`` counts as train, as in every published comparison. The training and the test identities are
-    both numbered from 0 but are different people, so they are told apart by name: ``train/0000``, ``test/0000``.
+    ``list_val.txt`` counts as train, as in published comparisons. Training and test identities are both numbered from 0
+    but are different people, so their names are ``train/0000`` and ``test/0000``.
 
     Raises:
-        ResightError: a list, a folder or a listed image is missing, or a line or file name breaks the rule.
+        ResightError: a list, a folder or a listed image is missing, or a line or file name does not follow the rule.
     """
     require_folder(path)
     layout = LAYOUTS["msmt17"]
@@ -165,15 +168,15 @@ def read_msmt17(path: Path) -> CropTable:
     for name, split in _MSMT17_LISTS.items():
         side = "train" if split == TRAIN else "test"
         folder = folders[0] if split == TRAIN else folders[1]
-        for image, person in _listed(path / name):
-            rows.append((f"{folder}/{image}", f"{side}/{person:04d}", split))
+        for image, number in _listed(path / name):
+            rows.append((f"{folder}/{image}", f"{side}/{number:04d}", split))
     rows.sort()
     paths = [row[0] for row in rows]
     require_images(paths, path)
     absent = [image for image in paths if not (path / image).is_file()]
     if absent:
         raise ResightError(
-            f"{len(absent)} of the {len(paths)} images that the lists of {path} name are not there, the first being "
+            f"{len(absent)} of the {len(paths)} images that the lists of {path} name are missing, the first being "
             f"'{absent[0]}': unpack the whole archive."
         )
     _, camera, _, _ = parse_names(paths, layout, path)
@@ -192,26 +195,39 @@ def read_msmt17(path: Path) -> CropTable:
 def parse_names(
     paths: Sequence[str], layout: Layout, folder: Path
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, dict[int, str] | None]:
-    """Identity, camera, time and names of identities that file names hold.
+    """Reads identity, camera and time from file names.
 
-    Identities keep the dataset's numbers. Only where 0 is a person, and so would be taken for a distractor, they are
-    numbered anew from 1 and the dataset's numbers become their names.
+    Identities keep the data set's numbers, with one exception: where 0 is an identity, which would read as a
+    distractor, they are renumbered from 1 and the data set's numbers become their names.
+
+    Args:
+        paths: N files, relative to ``folder``.
+        layout: The data set's rule.
+        folder: The folder, for messages.
+
+    Returns:
+        ``(N,)`` int64 identities, ``(N,)`` int64 cameras, ``(N,)`` float64 times or ``None``, and the names of
+        identities or ``None``.
+
+    Raises:
+        ResightError: a file name does not follow the rule.
     """
     matches = [layout.pattern.fullmatch(stem(path)) for path in paths]
     wrong = [path for path, match in zip(paths, matches, strict=True) if match is None]
     if wrong:
         raise ResightError(
             f"{len(wrong)} of the {len(paths)} images in {folder} are not named as {layout.title} names them, "
-            f"{layout.rule}; the first is '{wrong[0]}'. Take them out, or read the folder with format=folder."
+            f"{layout.rule}; the first is '{wrong[0]}'. Take them out, or read the folder with --format "
+            "folder (in Python format='folder')."
         )
     fields = [match.groupdict() for match in matches if match is not None]
     texts = [field["identity"] for field in fields]
     identity = np.array([int(text) for text in texts], dtype=np.int64)
     names = None
     if not layout.distractors and np.any(identity == 0):
-        people = identity != JUNK
+        numbered = identity != JUNK
         codes, names = codes_of([text for text in texts if int(text) != JUNK])
-        identity[people] = codes
+        identity[numbered] = codes
     camera = np.array([int(field["camera"]) for field in fields], dtype=np.int64)
     has_frame = "frame" in layout.pattern.groupindex
     time = np.array([float(field["frame"]) for field in fields]) if has_frame else None
@@ -219,7 +235,12 @@ def parse_names(
 
 
 def layout_of_names(paths: Sequence[str], *, by_name_only: bool) -> str | None:
-    """The first dataset whose rule at least half of the file names follow."""
+    """The first data set whose rule at least half of the file names follow, or ``None``.
+
+    Args:
+        paths: Files.
+        by_name_only: Whether to try only data sets that file names alone identify (``Layout.by_name``).
+    """
     for name, layout in LAYOUTS.items():
         if by_name_only and not layout.by_name:
             continue
@@ -229,10 +250,10 @@ def layout_of_names(paths: Sequence[str], *, by_name_only: bool) -> str | None:
 
 
 def layout_of_tree(path: Path) -> str | None:
-    """The dataset whose official folders or lists are here, or ``None``.
+    """The data set whose official folders or lists are in a folder, or ``None``.
 
     Raises:
-        ResightError: the folders are those of a dataset, but the files in them follow no dataset's rule.
+        ResightError: the folders are those of a data set, but the files in them follow no data set's rule.
     """
     if any((path / name).is_file() for name in _MSMT17_LISTS):
         return "msmt17"
@@ -245,7 +266,7 @@ def layout_of_tree(path: Path) -> str | None:
         if name is None:
             raise ResightError(
                 f"{path} has the folders of Market-1501, but its file names, such as '{images[0]}', follow the rule "
-                "of no dataset that is known here: list the crops in a CSV file instead."
+                "of no known data set: list the crops in a CSV file instead."
             )
         return name
     if folders >= set(_PLAIN):
@@ -256,7 +277,7 @@ def layout_of_tree(path: Path) -> str | None:
 
 
 def tree_inside(path: Path) -> list[str]:
-    """Folders directly in a folder that hold a dataset's official folders or lists."""
+    """Folders directly in a folder that contain a data set's official folders or lists."""
     telling = {"bounding_box_train", "bounding_box_test", "image_train", "image_test"}
     return [
         folder
@@ -266,9 +287,16 @@ def tree_inside(path: Path) -> list[str]:
 
 
 def missing_folder(path: Path, missing: Sequence[str], title: str, tree: Mapping[str, str]) -> str:
-    """The sentence for a tree that lacks folders."""
+    """The sentence about missing folders of a data set.
+
+    Args:
+        path: Where they are missing.
+        missing: Names of the missing folders.
+        title: The data set's name in print.
+        tree: The folders it should have, with their splits; empty if it has none.
+    """
     if not tree:
-        return f"{path} does not hold the images of {title} themselves."
+        return f"{path} does not contain the images of {title} directly."
     return (
         f"{path} has no folder {_quoted(missing)}; {title} keeps its crops in {_quoted(list(tree))}: "
         "give the folder that holds these, or one folder of images alone."
@@ -276,15 +304,15 @@ def missing_folder(path: Path, missing: Sequence[str], title: str, tree: Mapping
 
 
 def refuse_tree_inside(path: Path) -> None:
-    """Raise the sentence for a folder whose datasets lie one level deeper."""
+    """Raises a sentence if a folder contains a data set one level deeper."""
     if inside := tree_inside(path):
-        raise ResightError(f"{path} is not a dataset itself." + _go_inside(path, inside))
+        raise ResightError(f"{path} is not a data set itself." + _go_inside(path, inside))
 
 
 def _go_inside(path: Path, inside: Sequence[str]) -> str:
     if len(inside) == 1:
-        return f" A dataset lies one level deeper: read {path / inside[0]}."
-    return f" There are datasets one level deeper, {_quoted(inside)}: read one of them, as {path / inside[0]}."
+        return f" There is a data set one level deeper: read {path / inside[0]}."
+    return f" There are data sets one level deeper, {_quoted(inside)}: read one of them, such as {path / inside[0]}."
 
 
 def _listed(file: Path) -> list[tuple[str, int]]:
@@ -292,13 +320,13 @@ def _listed(file: Path) -> list[tuple[str, int]]:
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
-        image, _, person = line.strip().rpartition(" ")
-        if not image or not person.isdecimal():
+        image, _, identity = line.strip().rpartition(" ")
+        if not image or not identity.isdecimal():
             raise ResightError(
-                f"Line {number} of {file} is '{line.strip()}': a line of MSMT17's lists is an image and its "
-                "identity, as '0000/0000_000_01_0303morning_0008_0.jpg 0'."
+                f"Line {number} of {file} is '{line.strip()}': a line of MSMT17's lists has an image and its "
+                "identity, as in '0000/0000_000_01_0303morning_0008_0.jpg 0'."
             )
-        rows.append((image.strip(), int(person)))
+        rows.append((image.strip(), int(identity)))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Listing image files: the same order on every file system."""
+"""Listing image files, in the same order on every file system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resight.errors import ResightError
 
-#: What counts as an image, by the end of its name in lower case.
+#: Endings of image files, in lower case.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 #: Folders that archives and network drives leave behind.
 _CLUTTER = {"__MACOSX", "@eaDir"}
@@ -21,7 +21,7 @@ def is_image_name(name: str) -> bool:
 def list_images(folder: Path) -> list[str]:
     """Images in and below a folder: paths relative to it, with forward slashes, in text order.
 
-    Hidden files and folders and anything that is not an image are passed over.
+    Hidden files, hidden folders and files that are not images are left out.
     """
     found: list[str] = []
     pending = [(folder, "")]
@@ -49,7 +49,7 @@ def stem(path: str) -> str:
 
 
 def require_folder(path: Path) -> None:
-    """Raise the sentence for a path that is not there or is not a folder."""
+    """Raises a sentence if a path is missing or not a folder."""
     if not path.exists():
         raise ResightError(f"There is no folder {path}: check the path to the crops.")
     if not path.is_dir():
@@ -57,7 +57,7 @@ def require_folder(path: Path) -> None:
 
 
 def require_images(paths: list[str], folder: Path) -> None:
-    """Raise the sentence for a folder without one image."""
+    """Raises a sentence if a folder has no image."""
     if not paths:
         raise ResightError(
             f"{folder} holds no image: crops are files ending in {' '.join(s[1:] for s in IMAGE_SUFFIXES)}."

@@ -1,4 +1,4 @@
-"""Crops of one's own: a folder of images, or a folder with one sub-folder a camera."""
+"""The user's own crops: a folder of images, or a folder with one sub-folder per camera."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from resight.errors import ResightError
 
 
 def read_folder(path: Path) -> CropTable:
-    """Read images without labels.
+    """Reads images without labels.
 
-    Images directly in the folder: nothing is known but the images. Images in sub-folders: each sub-folder of the
-    first level is a camera, numbered from 1 in text order and called as the folder is; deeper folders, say one a
-    day, belong to the camera above them.
+    If the images are directly in the folder, nothing else is known. If they are in sub-folders, each sub-folder of the
+    first level is a camera; cameras are numbered from 1 in text order and named after their folders. Deeper folders,
+    such as one per day, belong to the camera above them.
 
     Raises:
-        ResightError: there is no image, or images lie both in the folder and in sub-folders.
+        ResightError: there is no image, or there are images both in the folder and in sub-folders.
     """
     require_folder(path)
     paths = list_images(path)
@@ -28,7 +28,7 @@ def read_folder(path: Path) -> CropTable:
         return CropTable(root=path, paths=tuple(paths), source="folder")
     if loose:
         raise ResightError(
-            f"{path} holds {len(loose)} images, such as '{loose[0]}', beside sub-folders with images: put every "
+            f"{path} has {len(loose)} images, such as '{loose[0]}', and also sub-folders with images: put every "
             "image into the sub-folder of its camera, or all of them into one folder."
         )
     camera, names = codes_of([image.partition("/")[0] for image in paths])

@@ -1,24 +1,25 @@
-"""Crop tables as CSV and Parquet files, read and written."""
+"""Crop tables as CSV and Parquet files: reading and writing."""
 
 from __future__ import annotations
 
 import csv
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from resight.common.files import write_aside
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.crops.readers.codes import codes_of
 from resight.crops.table import SPLITS, CropTable
 from resight.errors import ResightError
 
-#: The columns a crop table may have. The two ``…_name`` columns say what a number is called.
+#: The columns of a crop table. The two ``…_name`` columns have the names of numbers.
 COLUMNS = ("path", "camera", "identity", "time", "track", "split", "camera_name", "identity_name")
-#: Other words for the columns: an error that names the right one, never a guess.
+#: Other words for the columns. They are not accepted: the error names the right one.
 _ALIASES = {
     "path": {"file", "filename", "filepath", "image", "imagepath", "imagefile", "img", "imgpath", "imagename"},
     "camera": {"cam", "cams", "camid", "cameraid", "cameraidx", "camidx"},
@@ -32,7 +33,7 @@ _INT64 = np.iinfo(np.int64)
 
 
 class _Cells(NamedTuple):
-    """A file's cells as text; an empty one is ``""``."""
+    """A file's cells as text; an empty cell is ``""``."""
 
     file: Path
     columns: dict[str, list[str]]
@@ -44,7 +45,11 @@ class _Cells(NamedTuple):
 
 
 def read_csv(path: Path) -> CropTable:
-    """Read a comma-separated table with a header line, in UTF-8."""
+    """Reads a comma-separated table with a header line, in UTF-8.
+
+    Raises:
+        ResightError: the file is missing or is not such a table; the message names the line.
+    """
     _require_file(path)
     columns: dict[str, list[str]] = {}
     lines: list[int] = []
@@ -60,7 +65,7 @@ def read_csv(path: Path) -> CropTable:
                 if len(row) != len(header):
                     raise ResightError(
                         f"Line {reader.line_num} of {path} has {len(row)} cells, but the header has {len(header)}: "
-                        "give one cell a column, and put double quotes around a cell with a comma in it."
+                        "give one cell per column, and put double quotes around a cell with a comma in it."
                     )
                 rows.append(row)
                 lines.append(reader.line_num)
@@ -74,7 +79,11 @@ def read_csv(path: Path) -> CropTable:
 
 
 def read_parquet(path: Path) -> CropTable:
-    """Read a Parquet table."""
+    """Reads a Parquet table.
+
+    Raises:
+        ResightError: the file is missing or is not such a table; the message names the row.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -91,17 +100,23 @@ def read_parquet(path: Path) -> CropTable:
 
 
 def write_table(table: CropTable, path: str | Path) -> Path:
-    """Write a crop table as CSV or Parquet, by the suffix of the file.
+    """Writes a crop table as CSV or Parquet, by the suffix of the file.
 
-    Reading the file again gives the same crops, columns and codes. Names of cameras and identities go into columns
-    of their own, ``camera_name`` and ``identity_name``; names that no crop uses are not kept.
-    Paths are written relative to the file's folder where the crops lie below it, else in full.
+    Reading the file again gives the same crops, columns and codes. Names of cameras and identities go into the columns
+    ``camera_name`` and ``identity_name``; names that no crop uses are not kept. Paths are written relative to the
+    file's folder if the crops are below it, else in full. The file is written under another name and renamed: if
+    writing fails, an old file stays as it was.
+
+    Args:
+        table: The crops.
+        path: The file to write. Its folder is made if it is missing.
 
     Returns:
         The file written.
 
     Raises:
-        ResightError: the suffix is neither ``.csv`` nor ``.parquet``, or a path appears twice or is empty.
+        ResightError: the suffix is neither ``.csv`` nor ``.parquet``, a path appears twice or is empty, or a file name
+            is not valid Unicode.
     """
     path = Path(path)
     if path.suffix.lower() not in (".csv", ".parquet"):
@@ -118,20 +133,25 @@ def write_table(table: CropTable, path: str | Path) -> Path:
     if "identity" in columns:
         columns["identity"] = [None if code == UNLABELLED else code for code in columns["identity"]]
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".csv":
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([_csv_cell(cell) for cell in row] for row in zip(*columns.values(), strict=True))
-    else:
-        import pyarrow
-        import pyarrow.parquet
-
-        kinds = {"time": pyarrow.float64(), "camera": pyarrow.int64(), "identity": pyarrow.int64()}
-        kinds["track"] = pyarrow.int64()
-        arrays = {name: pyarrow.array(cells, kinds.get(name, pyarrow.string())) for name, cells in columns.items()}
-        pyarrow.parquet.write_table(pyarrow.table(arrays), path)
+    write_columns = _write_csv if path.suffix.lower() == ".csv" else _write_parquet
+    write_aside(path, lambda aside: write_columns(aside, columns))
     return path
+
+
+def _write_csv(file: Path, columns: Mapping[str, list[Any]]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_csv_cell(cell) for cell in row] for row in zip(*columns.values(), strict=True))
+
+
+def _write_parquet(file: Path, columns: Mapping[str, list[Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    kinds = {"time": pyarrow.float64()} | dict.fromkeys(("camera", "identity", "track"), pyarrow.int64())
+    arrays = {name: pyarrow.array(cells, kinds.get(name, pyarrow.string())) for name, cells in columns.items()}
+    pyarrow.parquet.write_table(pyarrow.table(arrays), file)
 
 
 def _require_file(path: Path) -> None:
@@ -151,7 +171,7 @@ def _check_header(names: Sequence[str], file: Path) -> None:
         if right is not None:
             raise ResightError(
                 f"{file} has a column '{name}' but none called '{right}': rename it to '{right}' if that is what it "
-                "holds, else give it a name that is further away."
+                "contains, else give it a less similar name."
             )
     if "path" not in names:
         marks = [mark for mark in (";", "\t", "|") if any(mark in name for name in names)]
@@ -196,7 +216,7 @@ def _table(cells: _Cells, source: str) -> CropTable:
 
 def _paths(cells: _Cells) -> list[str]:
     if not cells.lines:
-        raise ResightError(f"{cells.file} lists no crop: give one line a crop below the header.")
+        raise ResightError(f"{cells.file} lists no crop: give one line per crop below the header.")
     seen: dict[str, int] = {}
     paths = []
     for row, cell in enumerate(cells.columns["path"]):
@@ -214,7 +234,7 @@ def _paths(cells: _Cells) -> list[str]:
 
 
 def _coded(cells: _Cells, name: str) -> tuple[np.ndarray | None, dict[int, str] | None]:
-    """A column of cameras or identities: whole numbers as they are, anything else as names."""
+    """A column of cameras or identities: whole numbers are kept, anything else are names that get numbers."""
     if name not in cells.columns:
         return None, None
     texts = cells.columns[name]
@@ -228,7 +248,8 @@ def _coded(cells: _Cells, name: str) -> tuple[np.ndarray | None, dict[int, str] 
     if f"{name}_name" in cells.columns:
         row = numbers.index(None)
         raise ResightError(
-            f"{cells.at(row)} has {name} '{texts[row]}': beside a column '{name}_name', '{name}' holds whole numbers."
+            f"{cells.at(row)} has {name} '{texts[row]}': a table with a column '{name}_name' needs whole numbers in "
+            f"the column '{name}'."
         )
     named = np.array([text not in fixed for text in texts])
     codes = np.array([fixed.get(text, 0) for text in texts], dtype=np.int64)
@@ -242,7 +263,7 @@ def _given_names(cells: _Cells, name: str, codes: np.ndarray) -> dict[int, str] 
         if called and names.setdefault(code, called) != called:
             raise ResightError(
                 f"{cells.at(row)} calls {name} {code} '{called}', but an earlier one calls it '{names[code]}': "
-                "one number has one name."
+                "give each number one name."
             )
     return names or None
 
@@ -251,8 +272,8 @@ def _check_identities(cells: _Cells, identity: np.ndarray) -> None:
     wrong = np.flatnonzero((identity < JUNK) & (identity != UNLABELLED))
     if len(wrong):
         raise ResightError(
-            f"{cells.at(int(wrong[0]))} has identity {identity[wrong[0]]}: number people from 1, and use {JUNK} for "
-            f"junk, {DISTRACTOR} for distractors and an empty cell where nothing is known."
+            f"{cells.at(int(wrong[0]))} has identity {identity[wrong[0]]}: number identities from 1, and use {JUNK} "
+            f"for junk, {DISTRACTOR} for distractors and an empty cell where nothing is known."
         )
 
 
@@ -271,12 +292,12 @@ def _refuse_empty(cells: _Cells, name: str) -> None:
     if "" in cells.columns[name]:
         raise ResightError(
             f"{cells.at(cells.columns[name].index(''))} has an empty cell in the column '{name}': fill it in, or "
-            "leave the whole column out. Only 'identity' may have empty cells, for crops no one labelled."
+            "leave the whole column out. Only 'identity' may have empty cells, for crops without a label."
         )
 
 
 def _integer(text: str) -> int | None:
-    """A whole number, also as spreadsheets and data frames write it (``3.0``)."""
+    """A whole number, or ``None``. Spreadsheets and data frames also write 3 as ``3.0``."""
     digits = text[:-2] if text.endswith(".0") else text
     unsigned = digits[1:] if digits[:1] in ("-", "+") else digits
     if not (unsigned.isascii() and unsigned.isdecimal()):
@@ -298,7 +319,7 @@ def _split(text: str) -> str | None:
 
 
 def _text(value: object, column: str) -> str:
-    """A cell as text, without the spaces around it; in file and camera names spaces may mean something."""
+    """A cell as text without the spaces around it, except in file names and names of cameras and identities."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     text = str(value)
@@ -317,7 +338,7 @@ def _written_paths(table: CropTable, file: Path) -> list[str]:
     prefix = None if root == home else root.relative_to(home) if root.is_relative_to(home) else root
     paths = [path if prefix is None else (prefix / path).as_posix() for path in table.paths]
     if len(set(paths)) != len(paths) or "" in paths:
-        raise ResightError(f"The crop table of {table.root} names a crop twice or not at all: it cannot be written.")
+        raise ResightError(f"The crop table of {table.root} has a path twice or an empty path: it cannot be written.")
     for path in paths:
         if not _is_text(path):
             raise ResightError(f"The file name {path!r} is not valid Unicode: rename the file to write the table.")

@@ -1,0 +1,148 @@
+"""Commands about crops: ``check``, ``synth`` and ``thin``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resight.cli.options import DataOption, FormatOption, QuietOption, SplitOption, read, reporter
+
+
+def check(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="Folder of crops or of a data set, or a CSV or Parquet table."),
+    ],
+    format: FormatOption = "auto",
+    train_identities: SplitOption = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Files named in each list.")] = 20,
+) -> None:
+    """Look at crops before training: counts, unreadable files, duplicates, odd shapes.
+
+    Exit status 1 if a file cannot be read.
+
+    Example: **resight check cameras/**
+    """
+    from resight.cli.tables import print_check
+    from resight.crops import check_crops
+
+    found = check_crops(read(path, format, train_identities))
+    print_check(found, limit=limit)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+class Level(str, Enum):
+    """How hard it is to recognise anybody in a synthetic world."""
+
+    easy = "easy"
+    medium = "medium"
+    hard = "hard"
+
+
+def _list_knobs(value: bool) -> None:
+    if value:
+        from resight.cli.tables import print_table
+        from resight.crops.synthetic import describe_knobs
+
+        print_table(("setting", "easy", "medium", "hard", "meaning"), describe_knobs())
+        raise typer.Exit
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Other settings that differ from the level's; --settings lists all.",
+            show_default=False,
+        ),
+    ] = None,
+    identities: Annotated[int, typer.Option(metavar="N", help="People, training and test together.")] = 200,
+    cameras: Annotated[int, typer.Option(metavar="N", help="Cameras.")] = 6,
+    crops: Annotated[int, typer.Option(metavar="N", help="Crops in all.")] = 4000,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another world.")] = 0,
+    level: Annotated[
+        Level, typer.Option(metavar="NAME", help="How hard it is to recognise anybody: easy, medium or hard.")
+    ] = Level.medium,
+    list_settings: Annotated[
+        bool,
+        typer.Option("--settings", callback=_list_knobs, is_eager=True, help="List every setting and stop."),
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make a synthetic data set: crops of people who do not exist.
+
+    The folder has the layout of Market-1501; crops.parquet has everything that is true of each crop. The same settings
+    give the same files. After a stop the same command goes on.
+
+    Example: **resight synth world --identities 100 --crops 2000 occlusion=0.3**
+    """
+    from resight.crops.synthetic import world_config, write_world
+    from resight.training.config import parse_overrides
+
+    chosen = {"identities": identities, "cameras": cameras, "crops": crops, "seed": seed, "level": level.value}
+    config = world_config(**(chosen | parse_overrides(settings or [])))
+    with reporter(quiet) as report:
+        made = write_world(out, config, progress=report.progress)
+    counts = {name: len(made.table.subset(name)) for name in ("train", "query", "gallery")}
+    if made.drawn:
+        before = f", {made.found} were there before" if made.found else ""
+        print(f"{made.drawn} crops were rendered{before}: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + ".")
+    else:
+        print(f"{out} holds this world already, {made.found} crops: nothing was rendered.")
+    print(f"Next: resight train cluster_contrast --data {out}")
+
+
+class Thinning(str, Enum):
+    """Which crops are left out."""
+
+    unbalanced = "unbalanced"
+    balanced = "balanced"
+
+
+def thin(
+    data: DataOption,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+    ],
+    format: FormatOption = "auto",
+    train_identities: SplitOption = None,
+    how: Annotated[
+        Thinning,
+        typer.Option(
+            metavar="NAME",
+            help="unbalanced: each identity keeps all its crops from a random number of its cameras, from none to all. "
+            "balanced: as many crops in all as unbalanced keeps with the same seed, the same share of each identity's "
+            "crops in each camera.",
+        ),
+    ] = Thinning.unbalanced,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Another seed keeps other crops.")] = 0,
+) -> None:
+    """Leave out training crops, to see how a method copes with identities that are seen unequally often.
+
+    Needs identities and cameras. All query and gallery crops stay. The table can be trained on like any other.
+
+    Example: **resight thin --data market1501-train --train-identities 500 --to unbalanced.csv**
+    """
+    import numpy as np
+
+    from resight.crops import TRAIN, balanced_subset, unbalanced_subset, write_table
+
+    table = read(data, format, train_identities)
+    left = unbalanced_subset(table, seed)
+    if how is Thinning.balanced:
+        left = balanced_subset(table, int(left.subset(TRAIN).is_person.sum()), seed)
+    write_table(left, to)
+    train, before = left.subset(TRAIN), table.subset(TRAIN)
+    assert train.identity is not None
+    _, crops = np.unique(train.identity[train.is_person], return_counts=True)
+    spread = f", {crops.min()} to {crops.max()} crops each" if len(crops) else ""
+    print(
+        f"{len(train)} of {len(before)} training crops are left, of {len(crops)} identities{spread}; the table is in "
+        f"{to}."
+    )

@@ -1,0 +1,97 @@
+"""Arguments and options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from resight.crops import CropTable
+    from resight.training.reporting import Reporter
+
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Folder of crops or of a data set, or a CSV or Parquet table.",
+        show_default=False,
+    ),
+]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Format of the data: auto, market1501, dukemtmc, msmt17, veri776, cuhk03-np, personx, ward, folder, csv "
+        "or parquet.",
+    ),
+]
+SplitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--train-identities",
+        min=1,
+        metavar="N",
+        help="Divide labelled crops by identity: the first N identities train, the others test.",
+        show_default=False,
+    ),
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder made by 'resight train'.")]
+SettingsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings that differ from the recipe's; 'resight recipes METHOD --settings' lists them.",
+        show_default=False,
+    ),
+]
+EpochOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Use the weights of an earlier epoch, if training kept them (keep_every); the last epoch's if not given.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="cpu, cuda, cuda:N (GPU number N), or auto: a GPU if there is one. Apple's MPS is not supported, because "
+        "clustering needs float64.",
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER", help="Folder for decoded crops; 'pixels' beside the run if not given.", show_default=False
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print plain lines instead of progress bars.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+FlipOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip/--no-flip",
+        help="Add the embedding of each crop's mirror image.  [default: as in training]",
+        show_default=False,
+    ),
+]
+
+
+def read(data: Path, format: str, train_identities: int | None = None) -> CropTable:
+    """The crops that ``--data``, ``--format`` and ``--train-identities`` name."""
+    from resight.crops import read_crops
+
+    return read_crops(data, format, train_identities=train_identities)
+
+
+def reporter(quiet: bool) -> Reporter:
+    """Progress bars on a terminal, plain lines elsewhere or with ``--quiet``."""
+    from resight.training.reporting import BarReporter, LogReporter
+
+    return LogReporter() if quiet or not sys.stderr.isatty() else BarReporter()

@@ -1,0 +1,263 @@
+"""Commands that use a trained model: ``embed``, ``cluster``, ``describe`` and ``attention``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resight.cli.options import (
+    CacheOption,
+    DataOption,
+    DeviceOption,
+    EpochOption,
+    FlipOption,
+    FormatOption,
+    QuietOption,
+    RunArgument,
+    read,
+    reporter,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from resight.crops.cache import PixelCache
+    from resight.model import Model
+
+
+def _embed(
+    model: Model, data: Path, format: str, flip: bool | None, cache: Path | None, quiet: bool
+) -> tuple[PixelCache, np.ndarray]:
+    """The crops that could be read and their embeddings; names the crops that could not."""
+    table = read(data, format)
+    with reporter(quiet) as report:
+        pixels = model.open_cache(table, cache, progress=report.progress)
+        features = model.embed_cached(pixels, flip, report.progress)
+    _name_unreadable(pixels)
+    return pixels, features
+
+
+def _name_unreadable(pixels: PixelCache) -> None:
+    for path, reason in pixels.unreadable:
+        print(f"left out: {path}: {reason}")
+
+
+def embed(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="File to write: .parquet or .npz.", show_default=False)
+    ],
+    epoch: EpochOption = None,
+    format: FormatOption = "auto",
+    flip: FlipOption = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the embedding of every crop to a file.
+
+    One row per crop: its path, its known columns, and an L2-normalised float32 embedding.
+
+    Example: **resight embed runs/first --data cameras/ --to embeddings.parquet**
+    """
+    from resight.export import check_embedding_file, write_embeddings
+    from resight.model import load
+
+    check_embedding_file(to)
+    pixels, features = _embed(load(run, device, epoch=epoch), data, format, flip, cache, quiet)
+    write_embeddings(to, pixels.table, features)
+    print(f"{len(features)} embeddings of {features.shape[1]} numbers are in {to}.")
+
+
+class Algorithm(str, Enum):
+    """How crops are grouped into identities; the names are those of :mod:`resight.identities`."""
+
+    dbscan = "dbscan"
+    two_stage = "two_stage"
+    bottom_up = "bottom_up"
+
+
+def cluster(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings of the algorithm that differ from the run's, such as k1=20 or crops_per_cluster=15.",
+            show_default=False,
+        ),
+    ] = None,
+    epoch: EpochOption = None,
+    format: FormatOption = "auto",
+    algorithm: Annotated[
+        Algorithm | None,
+        typer.Option(
+            metavar="NAME",
+            help="dbscan, two_stage or bottom_up; that of the run's method if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of identities, if it is known. dbscan cannot use it: bottom_up takes its place.",
+            show_default=False,
+        ),
+    ] = None,
+    eps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="dbscan: largest Jaccard distance of neighbours; the run's if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    min_samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="dbscan: neighbours of a core crop; the run's if not given.", show_default=False
+        ),
+    ] = None,
+    flip: FlipOption = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Group crops into identities.
+
+    Writes a table with one row per crop. Its column 'cluster' counts from 0; −1 is a crop that belongs to no cluster.
+
+    Three algorithms: 'dbscan' finds the number of identities itself; 'two_stage' is k-means, of which each centroid
+    keeps its nearest crops; 'bottom_up' merges single crops and leaves none out.
+
+    Example: **resight cluster runs/first --data cameras/ --to identities.csv**
+    """
+    from resight.export import check_cluster_file, write_clusters
+    from resight.model import load
+    from resight.training.config import parse_overrides
+
+    check_cluster_file(to)
+    # Sentences name settings as a run does, clustering.eps, say: both names work here.
+    changes = {name.rpartition(".")[2]: value for name, value in parse_overrides(settings or []).items()}
+    changes |= {name: value for name, value in (("eps", eps), ("min_samples", min_samples)) if value is not None}
+    changes |= {"clusters": clusters} if clusters is not None else {}
+    model = load(run, device, epoch=epoch)
+    clustering = model.clustering(None if algorithm is None else algorithm.value, changes)
+    pixels, features = _embed(model, data, format, flip, cache, quiet)
+    labels = clustering(features, pixels.table.camera, model.device)
+    write_clusters(to, pixels.table, labels.labels)
+    print(
+        f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none, by "
+        f"{clustering.name}; the table is in {to}."
+    )
+
+
+def describe(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Reference identities named for each crop.")] = 5,
+    crops: Annotated[int, typer.Option(min=1, metavar="N", help="Crops printed, spread evenly over the data.")] = 10,
+    epoch: EpochOption = None,
+    format: FormatOption = "auto",
+    flip: FlipOption = None,
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Describe crops by the reference identities that they resemble most.
+
+    Needs a model of the method 'mar', whose source has the reference identities. Each name is followed by its share of
+    the crop's soft multilabel; the shares of all reference identities add up to 1. A table has one row per crop, with
+    the columns reference_1, share_1, reference_2, …
+
+    Example: **resight describe runs/mar-1 --data cameras/ --top 3**
+    """
+    import numpy as np
+
+    from resight.cli.tables import print_table
+    from resight.errors import ResightError
+    from resight.export import check_description_file, write_descriptions
+    from resight.methods.mar import ReferenceAgents
+    from resight.model import load
+
+    if to is not None:
+        check_description_file(to)
+    model = load(run, device, epoch=epoch)
+    reference = model.extension
+    if not isinstance(reference, ReferenceAgents):
+        raise ResightError(
+            f"{run} is a run of {model.config.method.name}, which has no reference identities to describe crops by: "
+            "train a model with the method mar."
+        )
+    pixels, features = _embed(model, data, format, flip, cache, quiet)
+    names, shares = reference.describe(features, top)
+    if to is not None:
+        write_descriptions(to, pixels.table, names, shares)
+        print(
+            f"{len(names)} crops, each with {names.shape[1]} of {len(reference.names)} reference identities, are in {to}."
+        )
+        return
+    shown = np.linspace(0, len(names) - 1, min(crops, len(names))).round().astype(int)
+    rows = [
+        (
+            pixels.table.paths[row],
+            *(f"{name} ({share:.3f})" for name, share in zip(names[row], shares[row], strict=True)),
+        )
+        for row in shown
+    ]
+    print_table(("crop", *(str(place + 1) for place in range(names.shape[1]))), rows)
+    print(
+        f"The names are those of the {len(reference.names)} identities of the source; --to FILE writes all {len(names)} "
+        "crops."
+    )
+
+
+def attention(
+    run: RunArgument,
+    data: DataOption,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="Picture to write: .png or .jpg.", show_default=False)
+    ],
+    crops: Annotated[int, typer.Option(min=1, metavar="N", help="Crops shown, spread evenly over the data.")] = 8,
+    epoch: EpochOption = None,
+    format: FormatOption = "auto",
+    device: DeviceOption = "auto",
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw what a model looks at in some crops.
+
+    One row per crop: the crop, the strength of its last feature map, that map laid over the crop, and, where the
+    encoder has attention, the spatial attention at the end of each stage or behind the backbone.
+
+    Example: **resight attention runs/first --data cameras/ --to maps.png**
+    """
+    import numpy as np
+
+    from resight.export import check_picture_file, write_picture
+    from resight.model import load
+    from resight.pictures import attention_sheet
+
+    check_picture_file(to)
+    model = load(run, device, epoch=epoch)
+    table = read(data, format)
+    shown = np.linspace(0, len(table) - 1, min(crops, len(table))).round().astype(int)
+    with reporter(quiet) as report:
+        pixels = model.open_cache(table.select(shown), cache, max_unreadable=1, progress=report.progress)
+    _name_unreadable(pixels)
+    maps = model.attention_maps(pixels.images)
+    write_picture(to, attention_sheet(pixels.images, maps, pixels.table))
+    what = "their activation" if len(maps) == 1 else f"their activation and {len(maps) - 1} of attention"
+    print(f"{len(pixels)} crops and maps of {what} are in {to}.")

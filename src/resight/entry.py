@@ -1,0 +1,156 @@
+"""Training a model: the entry that Python and the command line share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resight.common.devices import resolve_device
+from resight.crops import CropTable, read_crops
+from resight.crops.cache import PixelCache
+from resight.encoders import Encoder
+from resight.errors import ResightError
+from resight.model import Model, load
+from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
+from resight.training.config import TrainConfig, build_config
+from resight.training.loop import fit, run_precision
+from resight.training.reporting import Reporter
+from resight.training.run import RunFolder
+
+
+def train(
+    method: str,
+    data: CropTable | str | Path,
+    out: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    settings: dict[str, Any] | Sequence[str] = (),
+    source: CropTable | str | Path | None = None,
+    source_identities: int | None = None,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    device: str | torch.device = "auto",
+    reporter: Reporter | None = None,
+) -> Model:
+    """Trains a model.
+
+    Only a method that learns from labels, such as ``supervised``, sees the identities in the data.
+
+    Args:
+        method: Name of a method, such as ``cluster_contrast``.
+        data: A crop table, or a path that :func:`resight.read_crops` understands. Its ``train`` crops are trained on.
+            Where its ``query`` and ``gallery`` crops have identities, the model is scored on them.
+        out: The run folder to make.
+        recipe: Name of one of the method's recipes, or a YAML file; ``default`` if not given.
+        settings: What differs from the recipe: ``{"epochs": 20, "optimizer.lr": 1e-4}`` or ``["epochs=20"]``.
+        source: Labelled crops of other identities, a table or a path, for a method that learns from them as well.
+        source_identities: How many identities of the source to use, the first in the order of their numbers; all if not
+            given.
+        resume: Go on with the run in ``out``. Its own settings are used if neither recipe nor settings are given.
+        cache: Folder for decoded crops; ``pixels`` beside ``out`` if not given.
+        device: Where to train and to compute afterwards: ``cpu``, ``cuda``, ``cuda:N`` (GPU number N), or ``auto``: a
+            GPU if there is one, else the CPU. Apple's MPS is not supported, because clustering needs float64.
+        reporter: Reports progress; silent if not given.
+
+    Returns:
+        The trained model; its ``run`` has the metrics.
+
+    Raises:
+        ResightError: the data, a setting or the device is not usable, or training fails; see
+            :func:`resight.training.loop.fit`.
+    """
+    table = data if isinstance(data, CropTable) else read_crops(data)
+    if source is not None and not isinstance(source, CropTable):
+        source = read_crops(source)
+    config = resolve_config(method, recipe, settings, resume=Path(out) if resume else None)
+    return train_config(
+        config,
+        table,
+        out,
+        source=source,
+        source_identities=source_identities,
+        resume=resume,
+        cache=cache,
+        device=device,
+        reporter=reporter,
+    )
+
+
+def train_config(
+    config: TrainConfig,
+    table: CropTable,
+    out: str | Path,
+    *,
+    source: CropTable | None = None,
+    source_identities: int | None = None,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    device: str | torch.device = "auto",
+    reporter: Reporter | None = None,
+) -> Model:
+    """:func:`train` with settings that are resolved and tables that are read; arguments and errors are the same."""
+    if source is None and source_identities is not None:
+        raise ResightError("A number of source identities was given, but no source: name it with --source PATH.")
+    device = resolve_device(device)
+    out = Path(out)
+    cache = out.parent / "pixels" if cache is None else cache
+    reporter = reporter or Reporter()
+    scored = can_be_scored(table)
+    scores: dict[str, Any] = {}
+    pixels: PixelCache | None = None  # opened once: opening reads every file to hash it
+
+    def score(encoder: Encoder) -> dict[str, Any]:
+        nonlocal pixels
+        model = Model(encoder, config, precision=run_precision(config, device))
+        if pixels is None:
+            pixels = model.open_cache(labelled_test_crops(table), cache, progress=reporter.progress)
+        scores.update(evaluate_cached(model, pixels, progress=reporter.progress))
+        return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
+
+    run = fit(
+        config,
+        table,
+        out,
+        source=source,
+        source_identities=source_identities,
+        resume=resume,
+        cache=cache,
+        reporter=reporter,
+        evaluate=score if scored else None,
+        device=device,
+    )
+    model = load(run.path, device)
+    if scored:
+        if not scores:  # a finished run, resumed
+            score(model.encoder)
+        save_evaluation(run, scores)
+    return model
+
+
+def resolve_config(
+    method: str,
+    recipe: str | Path | None,
+    settings: dict[str, Any] | Sequence[str],
+    *,
+    resume: Path | None = None,
+) -> TrainConfig:
+    """The settings of a run.
+
+    Args:
+        method: Name of the method.
+        recipe: As for :func:`train`.
+        settings: As for :func:`train`.
+        resume: Folder of the run to go on with; its own settings if neither recipe nor settings are given.
+
+    Raises:
+        ResightError: there is no such method, recipe or setting, or the run is of another method.
+    """
+    if resume is not None and RunFolder(resume).config_file.exists() and recipe is None and not settings:
+        config = RunFolder(resume).read_config()
+        if config.method.name != method:
+            raise ResightError(f"{resume} is a run of {config.method.name}, not of {method}.")
+        return config
+    return build_config(method, recipe, settings)

@@ -1,0 +1,142 @@
+"""Scores of a model on labelled query and gallery crops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from resight.clustering import NoClusters, clustering_quality
+from resight.common.files import write_aside
+from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable
+from resight.crops.cache import PixelCache, Progress
+from resight.errors import ResightError
+from resight.evaluation import RerankOptions, evaluate_splits
+from resight.model import Model
+from resight.training.run import RunFolder
+
+
+def evaluate(
+    model: Model,
+    table: CropTable,
+    *,
+    ap: str = "standard",
+    rerank: RerankOptions | None = None,
+    flip: bool | None = None,
+    clustering: bool = False,
+    cache: str | Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Scores a model on the ``query`` and ``gallery`` crops of a table.
+
+    Args:
+        model: The model.
+        table: A table with identities and these splits.
+        ap: How average precision is computed: ``standard``, or ``trapezoidal`` as in Market-1501's MATLAB code.
+        rerank: Settings of k-reciprocal re-ranking; not re-ranked if not given.
+        flip: Whether to add the embedding of each crop's mirror image; as in training if not given.
+        clustering: Whether to cluster the test crops as well, as :meth:`Model.cluster` does, and to compare the
+            clusters with their identities.
+        cache: Folder for decoded crops; ``pixels`` beside the run if not given.
+        progress: Called with the step's name, the crops done and the crops in all.
+
+    Returns:
+        Plain figures, rates as fractions of 1: those of :class:`resight.evaluation.RankingMetrics`, ``flip``,
+        ``unreadable`` (crops left out), and under ``clustering`` the ``algorithm`` and the figures of
+        :func:`resight.clustering.clustering_quality`.
+
+    Raises:
+        ResightError: there are no labels to score against, or no query or gallery.
+    """
+    pixels = model.open_cache(labelled_test_crops(table), cache, progress=progress)
+    return evaluate_cached(model, pixels, ap=ap, rerank=rerank, flip=flip, clustering=clustering, progress=progress)
+
+
+def evaluate_cached(
+    model: Model,
+    pixels: PixelCache,
+    *,
+    ap: str = "standard",
+    rerank: RerankOptions | None = None,
+    flip: bool | None = None,
+    clustering: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Scores a model on decoded query and gallery crops; arguments and result as :func:`evaluate`."""
+    tested = pixels.table
+    features = model.embed_cached(pixels, flip, progress)
+    metrics = evaluate_splits(
+        features,
+        tested.identity,
+        tested.camera,
+        tested.split,
+        ap=ap,
+        rerank=rerank,
+        device=str(model.device),
+    )
+    scores = metrics.to_dict() | {
+        "flip": model.config.embed_flip if flip is None else flip,
+        "unreadable": len(pixels.unreadable),
+    }
+    if clustering and tested.identity is not None:
+        try:
+            labels = model.cluster(features, tested).labels
+        except NoClusters:
+            labels = np.full(len(features), -1)
+        scores["clustering"] = {"algorithm": model.clustering().name, **clustering_quality(labels, tested.identity)}
+    return scores
+
+
+def can_be_scored(table: CropTable) -> bool:
+    """Whether a table has queries and a gallery, and identities of all of them."""
+    return (
+        table.identity is not None
+        and table.split is not None
+        and bool((table.split == QUERY).any() and (table.split == GALLERY).any())
+        and bool((table.identity[table.split != TRAIN] != UNLABELLED).all())
+    )
+
+
+def labelled_test_crops(table: CropTable) -> CropTable:
+    """The ``query`` and ``gallery`` crops of a labelled table.
+
+    Raises:
+        ResightError: there are no labels to score against, or no split.
+    """
+    if table.identity is None:
+        raise ResightError(
+            f"There are no labels to score against: the crops in {table.root} (read as '{table.source}') have no "
+            "identities. 'resight cluster' groups them, 'resight embed' writes their embeddings."
+        )
+    if table.split is None:
+        raise ResightError(
+            f"The crops in {table.root} are not divided into query and gallery: give --train-identities N to hold out "
+            "the other identities, or a 'split' column."
+        )
+    return table.select(table.split != TRAIN)
+
+
+def save_evaluation(run: RunFolder, scores: dict[str, Any]) -> dict[str, Any]:
+    """Writes the last epoch's scores to ``evaluation.json``, with what they depend on.
+
+    Args:
+        run: The run folder.
+        scores: Figures of :func:`evaluate`.
+
+    Returns:
+        What was written: the scores, the facts of the run (:meth:`RunFolder.facts`), and ``best_epoch``, the epoch with
+        the largest mAP on the same test crops, or ``None`` where fewer than two epochs were scored. The best epoch is
+        chosen by the test figures themselves: it serves comparison with papers that do so, and is not the result.
+    """
+    scored = [record for record in run.read_metrics() if "test_mAP" in record]
+    best = max(scored, key=lambda record: record["test_mAP"], default=None)
+    result = scores | {
+        **run.facts(),
+        "best_epoch": None
+        if best is None or len(scored) < 2
+        else {"epoch": best["epoch"], "mAP": best["test_mAP"], "rank1": best["test_rank1"]},
+    }
+    write_aside(run.evaluation_file, lambda file: file.write_text(json.dumps(result, indent=1), encoding="utf-8"))
+    return result
