@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -225,12 +226,18 @@ def recipes() -> dict[str, dict[str, Path]]:
     }
 
 
-def read_recipe(method: str, recipe: str | Path) -> dict[str, Any]:
-    """The settings of a named recipe, or of a YAML file.
+class _Recipe(NamedTuple):
+    """A recipe file: the method it is for, the name it was asked for by, and its own settings by dotted name."""
 
-    Raises:
-        ResightError: there is no such recipe, or it is not a YAML mapping.
-    """
+    method: str
+    name: str
+    file: Path
+    settings: dict[str, Any]
+
+
+def _load_recipe(method: str, recipe: str | Path) -> _Recipe:
+    if method not in METHODS:
+        raise ResightError(f"There is no method '{method}': choose one of {', '.join(sorted(METHODS))}.")
     known = recipes()[method]
     file = known.get(str(recipe)) or Path(recipe)
     if not file.is_file():
@@ -243,7 +250,136 @@ def read_recipe(method: str, recipe: str | Path) -> dict[str, Any]:
         raise ResightError(f"The recipe {file} is not valid YAML: {error}") from error
     if not isinstance(settings, dict):
         raise ResightError(f"The recipe {file} must be a mapping of settings to values.")
-    return settings
+    return _Recipe(method, str(recipe), file, flatten(settings))
+
+
+def _extended(recipe: _Recipe) -> _Recipe | None:
+    """The recipe that another one extends, or None."""
+    if "extends" not in recipe.settings:
+        return None
+    target, known = str(recipe.settings["extends"]), recipes()
+    method, _, name = target.rpartition("/")
+    method = method or recipe.method
+    if name not in known.get(method, ()):
+        method = method if method in known else recipe.method
+        raise ResightError(
+            f"The recipe '{recipe.name}' extends '{target}', which does not exist: choose one of {method}, which are "
+            f"{', '.join(known[method])}, or one of another method as METHOD/NAME."
+        )
+    other = _load_recipe(method, name)
+    if other.file.samefile(recipe.file):
+        raise ResightError(f"The recipe '{recipe.name}' extends itself: name another recipe, or remove 'extends'.")
+    if "extends" in other.settings:
+        raise ResightError(
+            f"The recipe '{recipe.name}' extends '{target}', which itself extends '{other.settings['extends']}', but a "
+            f"recipe can only extend one that extends none. Print all settings of '{target}' with 'resight recipes "
+            f"{method} --show {name}', and change a copy of them."
+        )
+    return other
+
+
+def _resolve(own: dict[str, Any], other: dict[str, Any], same_method: bool) -> dict[str, Any]:
+    """What a recipe holds, and before it what it takes over from the recipe that it extends, by dotted name."""
+    inherited = {
+        name: value
+        for name, value in other.items()
+        if (same_method or name.split(".")[0] != "method") and (name != "description" or name in own)
+    }
+    return {name: value for name, value in (inherited | own).items() if name != "extends"}
+
+
+def read_recipe(method: str, recipe: str | Path) -> dict[str, Any]:
+    """The settings of a named recipe, or of a YAML file, by dotted name.
+
+    A recipe with ``extends: NAME`` has the settings of that recipe of the same method where it does not set them
+    itself. With ``extends: METHOD/NAME`` the recipe is another method's, and its ``method.*`` settings are left out.
+    The description is not taken over.
+
+    Args:
+        method: Name of the method.
+        recipe: Name of one of its recipes, or a YAML file.
+
+    Raises:
+        ResightError: there is no such recipe, it is not a YAML mapping, or it extends an unknown recipe, itself, or
+            a recipe that extends another one.
+    """
+    own = _load_recipe(method, recipe)
+    other = _extended(own)
+    return _resolve(own.settings, other.settings, other.method == method) if other else own.settings
+
+
+class _Entry(NamedTuple):
+    """How a recipe file writes a setting or a group: value, comment behind it, comment lines above it."""
+
+    value: str = ""
+    comment: str = ""
+    above: tuple[str, ...] = ()
+
+
+def _header(text: str) -> list[str]:
+    return list(takewhile(lambda line: line.startswith("#"), text.splitlines()))
+
+
+def _entries(text: str) -> dict[str, _Entry]:
+    """All settings, and all groups that have a comment, of a recipe file with each setting on one line."""
+    lines, header = text.splitlines(), len(_header(text))
+
+    def value(node: yaml.Node) -> str:
+        return text[node.start_mark.index : node.end_mark.index]
+
+    def behind(node: yaml.Node) -> str:
+        return lines[node.end_mark.line][node.end_mark.column :].partition("#")[2].strip()
+
+    def above(key: yaml.Node) -> tuple[str, ...]:
+        before = [line.strip() for line in reversed(lines[header : key.start_mark.line])]
+        return tuple(takewhile(lambda line: line.startswith("#"), before))[::-1]
+
+    entries, root = {}, yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    for key, node in root.value:
+        if not isinstance(node, yaml.MappingNode):
+            entries[key.value] = _Entry(value(node), behind(node), above(key))
+            continue
+        braces = node.flow_style  # {…}: the comment behind it is that of each setting in it
+        entries[key.value] = _Entry("", "" if braces else behind(key), above(key))
+        for inner, setting in node.value:
+            entries[f"{key.value}.{inner.value}"] = _Entry(
+                value(setting), behind(node if braces else setting), () if braces else above(inner)
+            )
+    return {name: entry for name, entry in entries.items() if any(entry)}
+
+
+def show_recipe(method: str, name: str) -> str:
+    """A recipe with all its settings and their comments, as YAML that is itself a recipe.
+
+    A recipe that extends none is returned as its file is. Any other has one line per setting, with the comments of
+    the file that the setting comes from, below a line that says what it extends and the recipe's own header.
+
+    Args:
+        method: Name of the method.
+        name: Name of one of its recipes.
+
+    Raises:
+        ResightError: there is no such method or recipe.
+    """
+    own = _load_recipe(method, name)
+    if name not in recipes()[method]:
+        raise ResightError(f"'{name}' is a file: name one of {method}'s recipes, {', '.join(recipes()[method])}.")
+    text, other = own.file.read_text(encoding="utf-8"), _extended(own)
+    if other is None:
+        return text
+    entries = _resolve(_entries(text), _entries(other.file.read_text(encoding="utf-8")), other.method == method)
+    groups = dict.fromkeys(key.split(".")[0] for key in entries if "." in key)
+    order = [key for key in entries if "." not in key and key not in groups]
+    for group in groups:
+        order += [group, *(key for key in entries if key.startswith(f"{group}."))]
+    lines = [f"# Extends recipe '{own.settings['extends']}', whose other settings are filled in below.", *_header(text)]
+    for key in order:
+        entry, indent = entries.get(key, _Entry()), "  " * key.count(".")
+        lines += [indent + line for line in entry.above]
+        line = f"{indent}{key.split('.')[-1]}: {entry.value}".rstrip()
+        lines.append(f"{line:<28} # {entry.comment}" if entry.comment else line)
+    return "\n".join(lines) + "\n"
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -289,10 +425,8 @@ def build_config(
         ResightError: unknown method, recipe or setting (the nearest right one is named), or a value of a wrong
             type or out of range.
     """
-    if method not in METHODS:
-        raise ResightError(f"There is no method '{method}': choose one of {', '.join(sorted(METHODS))}.")
     recipe = DEFAULT_RECIPE if recipe is None else recipe
-    base = flatten(read_recipe(method, recipe))
+    base = read_recipe(method, recipe)
     changes = flatten(overrides) if isinstance(overrides, dict) else parse_overrides(overrides)
     known = setting_names(method)
     nested: dict[str, Any] = {"method": {"name": method}}
