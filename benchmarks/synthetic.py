@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import resight
-from resight.crops.synthetic import LEVELS
+from resight.synthesis import LEVELS
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resight.crops.synthetic import world_config, write_world
 from resight.encoders import Encoder
 from resight.model import Model, labelled_test_crops, train
 from resight.pictures import cluster_sheet, retrieval_sheet
+from resight.synthesis import world_config, write_world
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
 

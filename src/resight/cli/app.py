@@ -542,7 +542,7 @@ def _list_knobs(value: bool) -> None:
         from rich.console import Console
         from rich.table import Table
 
-        from resight.crops.synthetic import describe_knobs
+        from resight.synthesis import describe_knobs
 
         table = Table("setting", "easy", "medium", "hard", "meaning")
         for row in describe_knobs():
@@ -580,7 +580,7 @@ def synth(
 
     Example: **resight synth world --identities 100 --crops 2000 occlusion=0.3**
     """
-    from resight.crops.synthetic import world_config, write_world
+    from resight.synthesis import world_config, write_world
     from resight.training.config import parse_overrides
 
     chosen = {"identities": identities, "cameras": cameras, "crops": crops, "seed": seed, "level": level.value}

@@ -1,7 +1,7 @@
 """Compiled inner loops of the synthetic world (numba); import this module only inside functions.
 
 A figure is an array of *parts*, one row of :data:`PART_WIDTH` numbers each, made by
-:func:`resight.crops.synthetic.parts.pack`. A part is a cone with round ends, a cone without ends, or a box, in a local
+:func:`resight.synthesis.parts.pack`. A part is a cone with round ends, a cone without ends, or a box, in a local
 frame whose z axis runs along it and whose axes may be scaled, so that a cone's section is an ellipse.
 
 All kernels release the interpreter lock and use no random state: noise is a hash of the place.
@@ -23,7 +23,7 @@ CONE, OPEN_CONE, BOX = 0, 1, 2
 #: Numbers a material: kind 0, colours 1–3, 4–6 and 7–9, pattern 10, its size 11, then what the kind needs.
 MATERIAL_WIDTH = 24
 CLOTH, SKIN, FACE, HAIR, TORSO, SHOE, PROP, LEAVES = 0, 1, 2, 3, 4, 5, 6, 7
-#: Numbers a scene: see :func:`resight.crops.synthetic.cameras.Camera.scene_array`.
+#: Numbers a scene: see :func:`resight.synthesis.cameras.Camera.scene_array`.
 SCENE_WIDTH = 40
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from resight.crops.synthetic.parts import CLOTH, SHOE, Parts
-from resight.crops.synthetic.people import NONE, Person, linear_light, rgb
-from resight.crops.synthetic.skeleton import Pose, Skeleton, shifted
+from resight.synthesis.parts import CLOTH, SHOE, Parts
+from resight.synthesis.people import NONE, Person, linear_light, rgb
+from resight.synthesis.skeleton import Pose, Skeleton, shifted
 
 
 def colour_of(colour: str) -> np.ndarray:

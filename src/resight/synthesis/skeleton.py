@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import cos, exp, pi, radians, sin
 
-from resight.crops.synthetic.parts import Vector
-from resight.crops.synthetic.people import NONE, Person
+from resight.synthesis.parts import Vector
+from resight.synthesis.people import NONE, Person
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from resight.common.identities import DISTRACTOR, JUNK
+from resight.common.version import __version__
 from resight.crops.images import bytes_digest
 from resight.crops.readers.files import list_images
 from resight.crops.readers.tabular import read_parquet
-from resight.crops.synthetic.cameras import OCCLUDERS, Camera, make_camera
-from resight.crops.synthetic.config import WorldConfig, differing, world_config
-from resight.crops.synthetic.people import (
+from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
+from resight.errors import ResightError
+from resight.synthesis.cameras import OCCLUDERS, Camera, make_camera
+from resight.synthesis.config import WorldConfig, differing, world_config
+from resight.synthesis.people import (
     ATTRIBUTES,
     NONE,
     Person,
@@ -29,10 +32,8 @@ from resight.crops.synthetic.people import (
     draw_person,
     draw_sibling,
 )
-from resight.crops.synthetic.render import Box, Shot, heading_for, relative_direction, render_shot, step_phase
-from resight.crops.synthetic.skeleton import Pose
-from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
-from resight.errors import ResightError
+from resight.synthesis.render import Box, Shot, heading_for, relative_direction, render_shot, step_phase
+from resight.synthesis.skeleton import Pose
 
 #: Raised when the same settings begin to give other pictures, so that no folder mixes two kinds.
 GENERATION = 1
@@ -405,7 +406,7 @@ def synthetic(
         level: ``easy``, ``medium`` or ``hard``: how much speaks against recognising anybody.
         threads: Threads to render with; as many as numba would use if not given.
         progress: Called as ``progress(what, done, total)``.
-        **knobs: Any other field of :class:`~resight.crops.synthetic.config.WorldConfig`.
+        **knobs: Any other field of :class:`~resight.synthesis.config.WorldConfig`.
 
     Returns:
         The crop table with camera, recorded identity, time, track and split.
@@ -493,8 +494,6 @@ def _claim(out: Path, config: WorldConfig) -> dict[str, Any]:
 
 
 def _write_settings(out: Path, config: WorldConfig, state: dict[str, Any]) -> None:
-    from resight import __version__
-
     settings = config.model_dump()
     name = hashlib.blake2b(json.dumps([GENERATION, settings], sort_keys=True).encode(), digest_size=16).hexdigest()
     facts = {"generation": GENERATION, "resight": __version__, "seed": config.seed, "settings_digest": name}

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from resight.crops.synthetic import World, world_config
-from resight.crops.synthetic.cameras import Camera, add_prop
-from resight.crops.synthetic.figure import add_person
-from resight.crops.synthetic.parts import CONE, Parts, pack
-from resight.crops.synthetic.people import NONE, Person
-from resight.crops.synthetic.render import Box, Shot, heading_for, relative_direction, render_shot
-from resight.crops.synthetic.skeleton import Pose
+from resight.synthesis import World, world_config
+from resight.synthesis.cameras import Camera, add_prop
+from resight.synthesis.figure import add_person
+from resight.synthesis.parts import CONE, Parts, pack
+from resight.synthesis.people import NONE, Person
+from resight.synthesis.render import Box, Shot, heading_for, relative_direction, render_shot
+from resight.synthesis.skeleton import Pose
 
 CONFIG = world_config("easy", identities=4, crops=40, clutter=0, noise=0, blur=0, motion_blur=0, resolution=1)
 WORLD = World(CONFIG)

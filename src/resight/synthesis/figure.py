@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resight.crops.synthetic.outfit import add_bags, add_hair, add_hat, colour_of
-from resight.crops.synthetic.parts import (
+from resight.synthesis.outfit import add_bags, add_hair, add_hat, colour_of
+from resight.synthesis.parts import (
     CLOTH,
     CONE,
     FACE,
@@ -20,8 +20,8 @@ from resight.crops.synthetic.parts import (
     Parts,
     Vector,
 )
-from resight.crops.synthetic.people import NONE, PATTERNS, Person
-from resight.crops.synthetic.skeleton import Pose, Skeleton, between, pose_skeleton, shifted
+from resight.synthesis.people import NONE, PATTERNS, Person
+from resight.synthesis.skeleton import Pose, Skeleton, between, pose_skeleton, shifted
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from math import atan2, cos, degrees, hypot, pi, radians, sin
 
 import numpy as np
 
-from resight.crops.synthetic.cameras import Camera, add_prop, response
-from resight.crops.synthetic.config import WorldConfig
-from resight.crops.synthetic.figure import add_person
-from resight.crops.synthetic.parts import Parts, Vector, pack
-from resight.crops.synthetic.people import NONE, Person
-from resight.crops.synthetic.skeleton import Pose
+from resight.synthesis.cameras import Camera, add_prop, response
+from resight.synthesis.config import WorldConfig
+from resight.synthesis.figure import add_person
+from resight.synthesis.parts import Parts, Vector, pack
+from resight.synthesis.people import NONE, Person
+from resight.synthesis.skeleton import Pose
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def render_shot(
         ``(height, width, 3)`` uint8, or ``None``; and the share of the person's outline that is in the box and not
         covered, 0 to 1.
     """
-    from resight.crops.synthetic import _kernels
+    from resight.synthesis import _kernels
 
     pose = shot.pose
     parts = Parts(list(camera.props.ends), list(camera.props.numbers), list(camera.props.materials))
@@ -160,7 +160,7 @@ def _outline(
     aspect: float,
 ) -> float:
     """Area of the person alone and whole, in tangents."""
-    from resight.crops.synthetic import _kernels
+    from resight.synthesis import _kernels
 
     left, right, bottom, top = extent
     rows = 128

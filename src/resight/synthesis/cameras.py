@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from resight.crops.synthetic.config import WorldConfig
-from resight.crops.synthetic.parts import CLOTH, HAIR, LEAVES, PROP, SHOE, Parts
+from resight.synthesis.config import WorldConfig
+from resight.synthesis.parts import CLOTH, HAIR, LEAVES, PROP, SHOE, Parts
 
 _SCENE_WIDTH = 40
 _UP, _AWAY = (0.0, 0.0, 1.0), (0.0, 1.0, 0.0)
@@ -291,7 +291,7 @@ def add_prop(
 
 
 def response(camera: Camera, rows: int, exposure: float, smear: float) -> np.ndarray:
-    """The numbers :func:`resight.crops.synthetic._kernels.develop` takes.
+    """The numbers :func:`resight.synthesis._kernels.develop` takes.
 
     Args:
         camera: The camera.
