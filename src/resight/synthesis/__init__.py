@@ -1,4 +1,4 @@
-"""A synthetic world of walking people: re-identification data that anybody can make and no real person is in."""
+"""Synthetic worlds of walking people: data for re-identification that shows no real person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a synthetic world: sizes, options and one knob for each nuisance."""
+"""The settings of a synthetic world: its size, and one setting for each difficulty."""
 
 from __future__ import annotations
 
@@ -14,59 +14,79 @@ Level = Literal["easy", "medium", "hard"]
 
 
 class WorldConfig(BaseModel):
-    """Everything that decides what a world looks like; the nuisance defaults are those of level ``medium``.
+    """All settings of a world; the defaults are those of the level ``medium``.
 
-    Build one with :func:`world_config`, which starts from a level and refuses a slip in words.
+    Use :func:`world_config` to make one: it starts from a level, and its error messages are sentences.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    identities: int = Field(200, ge=2, le=1_000_000, description="people, training and test together")
-    cameras: int = Field(6, ge=2, le=999, description="cameras")
-    crops: int = Field(4000, ge=4, le=100_000_000, description="images in all, distractors and junk included")
-    seed: int = Field(0, ge=0, description="another seed, another world")
-    level: Level = Field("medium", description="the named set of knobs that the others start from")
-    height: int = Field(128, ge=32, le=1024, description="rows of a crop, in pixels")
-    width: int = Field(64, ge=16, le=1024, description="columns of a crop, in pixels")
+    identities: int = Field(200, ge=2, le=1_000_000, description="number of identities, training and test together")
+    cameras: int = Field(6, ge=2, le=999, description="number of cameras")
+    crops: int = Field(4000, ge=4, le=100_000_000, description="number of crops, including distractors and junk")
+    seed: int = Field(0, ge=0, description="seed of all random numbers")
+    level: Level = Field("medium", description="where the defaults of the other settings come from")
+    height: int = Field(128, ge=32, le=1024, description="height of a crop in pixels")
+    width: int = Field(64, ge=16, le=1024, description="width of a crop in pixels")
 
-    train_share: float = Field(0.5, ge=0, lt=1, description="share of the identities that train; the others test")
-    coverage: float = Field(0.8, ge=0, le=1, description="chance that a camera sees an identity; two always do")
-    track_length: int = Field(2, ge=1, le=1000, description="crops in a full track; a fresh track begins after so many")
-    frame_gap: float = Field(0.4, gt=0, le=60, description="seconds between the crops of a track")
-    siblings: float = Field(0.1, ge=0, le=1, description="share of identities that copy another but for one attribute")
+    train_share: float = Field(
+        0.5, ge=0, lt=1, description="share of the identities for training; the others are for testing"
+    )
+    coverage: float = Field(0.8, ge=0, le=1, description="probability that a camera sees an identity; at least two do")
+    track_length: int = Field(2, ge=1, le=1000, description="maximum number of crops in a track")
+    frame_gap: float = Field(0.4, gt=0, le=60, description="seconds between two crops of a track")
+    siblings: float = Field(
+        0.1, ge=0, le=1, description="share of identities that differ from another in one attribute only"
+    )
     clothes_change: float = Field(0.0, ge=0, le=1, description="share of identities with a second set of clothes")
-    label_noise: float = Field(0.0, ge=0, le=1, description="share of training crops recorded under a wrong identity")
-    distractors: float = Field(0.05, ge=0, le=0.9, description="share of all crops: gallery strangers, identity 0")
-    junk: float = Field(0.02, ge=0, le=0.9, description="share of all crops: bad boxes in the gallery, identity -1")
+    label_noise: float = Field(0.0, ge=0, le=1, description="share of training crops with a wrong recorded identity")
+    distractors: float = Field(
+        0.05, ge=0, le=0.9, description="share of all crops: strangers in the gallery, identity 0"
+    )
+    junk: float = Field(
+        0.02, ge=0, le=0.9, description="share of all crops: badly placed boxes in the gallery, identity -1"
+    )
 
     direction_range: float = Field(
-        180, ge=0, le=180, description="degrees from frontal that a camera's own view may be"
+        180, ge=0, le=180, description="maximum angle in degrees of a camera's main walking direction; 0 is towards it"
     )
     direction_spread: float = Field(
-        25, ge=0, le=180, description="degrees (σ) that walks differ from the camera's view"
+        25, ge=0, le=180, description="σ of a track's direction around the camera's main walking direction, in degrees"
     )
-    reverse: float = Field(0.2, ge=0, le=1, description="share of tracks that walk the other way")
-    standing: float = Field(0.1, ge=0, le=1, description="share of tracks of somebody who stands")
-    camera_height: float = Field(4.5, ge=1, le=12, description="greatest height of a camera, in metres; least is 1.6")
-    colour_cast: float = Field(0.1, ge=0, le=1, description="σ of the logarithm of a camera's gain per channel")
-    exposure: float = Field(0.3, ge=0, le=3, description="σ of a camera's exposure, in stops")
+    reverse: float = Field(0.2, ge=0, le=1, description="share of tracks in the opposite direction")
+    standing: float = Field(0.1, ge=0, le=1, description="share of tracks in which the person stands")
+    camera_height: float = Field(
+        4.5, ge=1, le=12, description="maximum height of a camera in metres; the minimum is 1.6"
+    )
+    colour_cast: float = Field(0.1, ge=0, le=1, description="σ of the logarithm of a camera's colour gains")
+    exposure: float = Field(0.3, ge=0, le=3, description="σ of a camera's exposure in stops")
     contrast: float = Field(0.12, ge=0, le=1, description="σ of the logarithm of a camera's contrast")
     saturation: float = Field(0.2, ge=0, le=1, description="σ of the logarithm of a camera's saturation")
-    flicker: float = Field(0.1, ge=0, le=2, description="σ of a track's own exposure, in stops")
-    lighting: float = Field(0.5, ge=0, le=1, description="how far cameras differ in sun, shade and its direction")
-    blur: float = Field(0.5, ge=0, le=6, description="greatest blur of a camera, σ in pixels of a 128-row crop")
-    motion_blur: float = Field(0.8, ge=0, le=12, description="greatest smear of somebody who walks across, likewise")
-    noise: float = Field(0.02, ge=0, le=0.5, description="greatest sensor noise of a camera, σ as a share of white")
-    resolution: float = Field(0.55, gt=0.05, le=1, description="least native height of a crop, as a share of its rows")
-    jpeg_quality: int = Field(70, ge=5, le=100, description="least JPEG quality of a camera; the greatest is 95")
-    clutter: float = Field(0.4, ge=0, le=1, description="how busy backgrounds are and how far those of cameras differ")
-    occlusion: float = Field(0.1, ge=0, le=1, description="share of tracks behind a pillar, car, bench or box")
-    crowd: float = Field(0.12, ge=0, le=1, description="share of tracks with another person near or cutting in")
-    misalignment: float = Field(0.04, ge=0, le=0.5, description="σ of a box's shift and scale, as a share of its size")
-    cut_off: float = Field(0.05, ge=0, le=1, description="share of tracks whose box cuts off legs or a side")
+    flicker: float = Field(0.1, ge=0, le=2, description="σ of a track's exposure in stops, added to the camera's")
+    lighting: float = Field(
+        0.5, ge=0, le=1, description="how much the strength of the sunlight differs between cameras, 0 to 1"
+    )
+    blur: float = Field(0.5, ge=0, le=6, description="maximum blur of a camera, as σ in pixels of a 128-row crop")
+    motion_blur: float = Field(
+        0.8, ge=0, le=12, description="maximum motion blur of a camera, as σ in pixels of a 128-row crop"
+    )
+    noise: float = Field(0.02, ge=0, le=0.5, description="maximum sensor noise of a camera, as σ, as a share of white")
+    resolution: float = Field(
+        0.55, gt=0.05, le=1, description="minimum native height of a crop, as a share of its height"
+    )
+    jpeg_quality: int = Field(70, ge=5, le=100, description="minimum JPEG quality of a camera; the maximum is 95")
+    clutter: float = Field(
+        0.4, ge=0, le=1, description="how busy backgrounds are and how much they differ between cameras, 0 to 1"
+    )
+    occlusion: float = Field(0.1, ge=0, le=1, description="share of tracks with a thing in front of the person")
+    crowd: float = Field(0.12, ge=0, le=1, description="share of tracks with another person close by")
+    misalignment: float = Field(
+        0.04, ge=0, le=0.5, description="σ of the shift and the scale of a box, as a share of its size"
+    )
+    cut_off: float = Field(0.05, ge=0, le=1, description="share of tracks whose box cuts off the legs or a side")
 
 
-#: What each level changes of the defaults.
+#: Levels, and the settings in which each differs from the defaults.
 LEVELS: dict[str, dict[str, Any]] = {
     "easy": {
         "coverage": 1.0,
@@ -120,15 +140,15 @@ LEVELS: dict[str, dict[str, Any]] = {
 
 
 def world_config(level: str = "medium", **settings: Any) -> WorldConfig:
-    """A level's settings with some of them changed.
+    """The settings of a level, with changes.
 
     Args:
         level: ``easy``, ``medium`` or ``hard``.
-        **settings: Fields of :class:`WorldConfig`.
+        **settings: Fields of :class:`WorldConfig` that differ from the level.
 
     Raises:
-        ResightError: there is no such level or setting (the nearest right one is named), a value is of a wrong type
-            or out of range, or there are too few crops for the identities.
+        ResightError: There is no such level or setting, a value has a wrong type or is out of range, or there are too
+            few crops for the identities.
     """
     if not isinstance(level, str) or level not in LEVELS:
         raise ResightError(f"There is no level '{level}': choose one of {', '.join(LEVELS)}.")
@@ -147,7 +167,7 @@ def world_config(level: str = "medium", **settings: Any) -> WorldConfig:
 
 
 def describe_knobs() -> list[tuple[str, str, str, str, str]]:
-    """Name, value at ``easy``, ``medium`` and ``hard``, and meaning of every setting."""
+    """For every setting: its name, its values on ``easy``, ``medium`` and ``hard``, and its meaning."""
     rows = []
     for name, field in WorldConfig.model_fields.items():
         values = [str(LEVELS[level].get(name, field.default)) if name != "level" else level for level in LEVELS]
@@ -156,7 +176,7 @@ def describe_knobs() -> list[tuple[str, str, str, str, str]]:
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Names of settings that two worlds do not share."""
+    """Names of the settings in which two worlds differ, given each world's settings by name."""
     return [name for name in WorldConfig.model_fields if ours.get(name) != theirs.get(name)]
 
 
