@@ -1,4 +1,4 @@
-"""Crops a second of the synthetic world, rendering, JPEG and table included, at one and two threads.
+"""Crops per second of a synthetic world, with rendering, JPEG and table, at one and two threads.
 
 python benchmarks/synthetic.py --crops 2000
 """
@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import resight
-from resight.crops.synthetic import LEVELS
+from resight.synthesis import LEVELS
 
 
 def main() -> None:
-    """Prints crops a second for every level and number of threads."""
+    """Prints crops per second for every level and number of threads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--crops", type=int, default=2000)
     parser.add_argument("--height", type=int, default=128)

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 import resight
-from resight.crops.synthetic import LEVELS
 from resight.evaluation import evaluate_splits
+from resight.synthesis import LEVELS
 
 
 def raw_pixels(image: Image.Image) -> np.ndarray:

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from resight.crops.sheets import contact_sheet
-from resight.crops.synthetic import LEVELS, World, world_config
-from resight.crops.synthetic.cameras import Camera
-from resight.crops.synthetic.people import Person
-from resight.crops.synthetic.render import Shot, heading_for, render_shot
-from resight.crops.synthetic.skeleton import Pose
+from resight.synthesis import LEVELS, World, world_config
+from resight.synthesis.cameras import Camera
+from resight.synthesis.people import Person
+from resight.synthesis.render import Shot, heading_for, render_shot
+from resight.synthesis.skeleton import Pose
 
 FOLDER = Path(__file__).parent / "images"
 #: A calm world for pictures of people rather than of cameras.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from resight.common.version import __version__
 
 #: Public names and where they live; loaded on first use, so that ``import resight`` is quick.
 _PLACES = {
@@ -23,17 +23,17 @@ _PLACES = {
     "identity_split": "resight.crops",
     "load": "resight.model",
     "read_crops": "resight.crops",
-    "synthetic": "resight.crops.synthetic",
+    "synthetic": "resight.synthesis",
     "train": "resight.entry",
 }
 
 if TYPE_CHECKING:
     from resight.crops import CropTable, identity_split, read_crops
-    from resight.crops.synthetic import synthetic
     from resight.entry import train
     from resight.errors import ResightError
     from resight.model import Model, load
     from resight.scoring import evaluate
+    from resight.synthesis import synthetic
 
 __all__ = [
     "CropTable",

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from resight.common.devices import resolve_device
-from resight.crops.synthetic import world_config, write_world
 from resight.encoders import Encoder
 from resight.entry import train
 from resight.export import write_picture
 from resight.model import Model
 from resight.pictures import cluster_sheet, retrieval_sheet
 from resight.scoring import labelled_test_crops
+from resight.synthesis import world_config, write_world
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
 

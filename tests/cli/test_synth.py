@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,13 +64,3 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, resight: Calla
     assert status == 2
     assert "it is not a synthetic world: choose a new folder" in err
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
-
-
-def test_planning_a_world_needs_no_compiler() -> None:
-    script = (
-        "import sys; from resight.crops.synthetic import World, world_config; "
-        "World(world_config('easy', identities=4, crops=40)).crops; "
-        "print([m for m in ('torch', 'numba', 'sklearn', 'rich') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

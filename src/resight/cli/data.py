@@ -46,7 +46,7 @@ class Level(str, Enum):
 def _list_knobs(value: bool) -> None:
     if value:
         from resight.cli.tables import print_table
-        from resight.crops.synthetic import describe_knobs
+        from resight.synthesis import describe_knobs
 
         print_table(("setting", "easy", "medium", "hard", "meaning"), describe_knobs())
         raise typer.Exit
@@ -82,7 +82,7 @@ def synth(
 
     Example: **resight synth world --identities 100 --crops 2000 occlusion=0.3**
     """
-    from resight.crops.synthetic import world_config, write_world
+    from resight.synthesis import world_config, write_world
     from resight.training.config import parse_overrides
 
     chosen = {"identities": identities, "cameras": cameras, "crops": crops, "seed": seed, "level": level.value}

@@ -205,9 +205,8 @@ def describe(
     names, shares = reference.describe(features, top)
     if to is not None:
         write_descriptions(to, pixels.table, names, shares)
-        print(
-            f"{len(names)} crops, each with {names.shape[1]} of {len(reference.names)} reference identities, are in {to}."
-        )
+        among = f"{names.shape[1]} of {len(reference.names)} reference identities"
+        print(f"{len(names)} crops, each with {among}, are in {to}.")
         return
     shown = np.linspace(0, len(names) - 1, min(crops, len(names))).round().astype(int)
     rows = [
@@ -219,8 +218,8 @@ def describe(
     ]
     print_table(("crop", *(str(place + 1) for place in range(names.shape[1]))), rows)
     print(
-        f"The names are those of the {len(reference.names)} identities of the source; --to FILE writes all {len(names)} "
-        "crops."
+        f"The names are those of the {len(reference.names)} identities of the source; --to FILE writes all "
+        f"{len(names)} crops."
     )
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from resight.crops.synthetic import World, world_config
-from resight.crops.synthetic.cameras import Camera, add_prop
-from resight.crops.synthetic.figure import add_person
-from resight.crops.synthetic.parts import CONE, Parts, pack
-from resight.crops.synthetic.people import NONE, Person
-from resight.crops.synthetic.render import Box, Shot, heading_for, relative_direction, render_shot
-from resight.crops.synthetic.skeleton import Pose
+from resight.synthesis import World, world_config
+from resight.synthesis.cameras import Camera, add_prop
+from resight.synthesis.figure import add_person
+from resight.synthesis.parts import Parts, pack
+from resight.synthesis.people import NONE, Person
+from resight.synthesis.render import Box, Shot, heading_for, relative_direction, render_shot
+from resight.synthesis.skeleton import Pose
+from resight.synthesis.slots import CONE, PART_MATERIAL, PART_ORIGIN, PART_SCALE, PART_SHAPE, PART_START_RADIUS
 
 CONFIG = world_config("easy", identities=4, crops=40, clutter=0, noise=0, blur=0, motion_blur=0, resolution=1)
 WORLD = World(CONFIG)
@@ -106,17 +107,17 @@ def test_feet_touch_the_ground_in_every_phase() -> None:
         parts = Parts()
         add_person(parts, PLAIN, Pose(phase=float(phase)))
         packed, _ = pack(parts)
-        cones = packed[packed[:, 15] == CONE]
-        low = min((cones[:, 2] - cones[:, 13] * cones[:, 19]).min(), (cones[:, 2]).min())
+        cones = packed[packed[:, PART_SHAPE] == CONE]
+        heights = cones[:, PART_ORIGIN + 2]
+        low = min((heights - cones[:, PART_START_RADIUS] * cones[:, PART_SCALE + 1]).min(), heights.min())
         assert -0.05 < low < 0.1
 
 
 def test_legs_swing_against_the_arms() -> None:
     joints = add_person(Parts(), PLAIN, Pose(heading=90.0, phase=0.0))
-    right_ankle, left_ankle, right_wrist, left_wrist = joints[0], joints[3], joints[9], joints[10]
-    assert right_ankle[1] > left_ankle[1] + 0.4
-    assert right_wrist[1] < left_wrist[1]
-    assert 1.4 < joints[8][2] < 2.0
+    assert joints.right_ankle[1] > joints.left_ankle[1] + 0.4
+    assert joints.right_wrist[1] < joints.left_wrist[1]
+    assert 1.4 < joints.head[2] < 2.0
 
 
 def test_visible_share() -> None:
@@ -138,5 +139,5 @@ def test_every_prop_is_drawn() -> None:
         packed, materials = pack(parts)
         assert len(packed)
         assert np.isfinite(packed).all()
-        assert packed[:, 16].max() < len(materials)
+        assert packed[:, PART_MATERIAL].max() < len(materials)
         assert shadows

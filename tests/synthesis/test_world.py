@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +16,9 @@ from PIL import Image
 
 import resight
 from resight.crops import read_crops
-from resight.crops.synthetic import World, world_config
-from resight.crops.synthetic.people import CLOTHES, colour_distance
 from resight.errors import ResightError
+from resight.synthesis import World, world_config
+from resight.synthesis.people import CLOTHES, colour_distance
 
 #: A world that is rendered in about a second.
 SMALL = {"identities": 10, "cameras": 3, "crops": 150, "height": 64, "width": 32, "distractors": 0.1, "junk": 0.06}
@@ -309,3 +311,13 @@ def test_levels_are_ordered_knob_by_knob() -> None:
     for name in rising:
         assert easy[name] <= medium[name] <= hard[name], name
         assert easy[name] < hard[name], name
+
+
+def test_planning_a_world_needs_no_compiler() -> None:
+    script = (
+        "import sys; from resight.synthesis import World, world_config; "
+        "World(world_config('easy', identities=4, crops=40)).crops; "
+        "print([m for m in ('torch', 'numba', 'sklearn', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""A person as solid parts: the skeleton in a pose, with flesh and clothes."""
+"""A person as solids: the body and the clothes around a posed skeleton."""
 
 from __future__ import annotations
 
@@ -6,27 +6,71 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resight.crops.synthetic.outfit import add_bags, add_hair, add_hat, colour_of
-from resight.crops.synthetic.parts import (
+from resight.synthesis.outfit import add_bags, add_hair, add_hat, colour_of
+from resight.synthesis.parts import NO_COVER, Parts
+from resight.synthesis.people import NONE, Person
+from resight.synthesis.skeleton import Joints, Pose, Skeleton, between, pose_skeleton, shifted
+from resight.synthesis.slots import (
     CLOTH,
     CONE,
     FACE,
+    FACE_BEARD,
     HAIR,
-    NO_COVER,
+    LOGO_BAR,
+    LOGO_DISC,
+    LOGO_SQUARE,
+    MATERIAL_COLOUR,
+    MATERIAL_KIND,
+    MATERIAL_LINE,
+    MATERIAL_PATTERN,
+    MATERIAL_RADIUS,
+    MATERIAL_SIDE,
+    MATERIAL_SIZE,
+    MATERIAL_SOLE,
+    MATERIAL_THIRD_COLOUR,
+    NO_LOGO,
+    OPEN,
     OPEN_CONE,
+    OWNER_THING,
+    PATTERN_CHECKS,
+    PATTERN_COLUMNS,
+    PATTERN_DOTS,
+    PATTERN_PLAIN,
+    PATTERN_ROWS,
+    PATTERN_SIDE,
+    PATTERN_TWO_TONE,
     SHOE,
+    SHUT,
     SKIN,
     TORSO,
-    Parts,
-    Vector,
+    TORSO_BAG_SIDE,
+    TORSO_COLLAR,
+    TORSO_GAP,
+    TORSO_LOGO,
+    TORSO_NECK,
+    TORSO_OPENING,
+    TORSO_SHIRT,
+    TORSO_STRAPS,
+    ZIPPED,
 )
-from resight.crops.synthetic.people import NONE, PATTERNS, Person
-from resight.crops.synthetic.skeleton import Pose, Skeleton, between, pose_skeleton, shifted
+
+_PATTERNS = {
+    "plain": PATTERN_PLAIN,
+    "hstripes": PATTERN_ROWS,
+    "vstripes": PATTERN_COLUMNS,
+    "checks": PATTERN_CHECKS,
+    "dots": PATTERN_DOTS,
+    "two-tone": PATTERN_TWO_TONE,
+}
+_LOWER_PATTERNS = {"plain": PATTERN_PLAIN, "sides": PATTERN_SIDE, "checks": PATTERN_CHECKS}
+_LOGOS = (LOGO_DISC, LOGO_BAR, LOGO_SQUARE)
+#: ``MATERIAL_SOLE`` of a shoe's material that shows no sole: it lies below every point.
+_NO_SOLE = {MATERIAL_SOLE: -9.0}
 
 
 @dataclass(frozen=True)
 class _Cloths:
-    """Numbers of the materials that a person wears, and how far down the garments reach (metres from the hips)."""
+    """Indices of a person's materials, and how high above the hips the garments end (metres, negative below)."""
 
     torso: int
     over: int
@@ -42,11 +86,17 @@ class _Cloths:
     skirt_hem: float
 
 
-def add_person(parts: Parts, person: Person, pose: Pose, owner: int = 0) -> list[Vector]:
-    """Add a clothed figure in a pose.
+def add_person(parts: Parts, person: Person, pose: Pose, owner: int = OWNER_THING) -> Joints:
+    """Adds the solids of a clothed person who stands on the ground.
+
+    Args:
+        parts: Where the solids and materials are added.
+        person: Body and clothes.
+        pose: Place and pose.
+        owner: ``OWNER_PERSON`` or ``OWNER_COMPANION``, to count visible samples by.
 
     Returns:
-        Joints whose shadows make the figure's: see :meth:`Skeleton.joints`.
+        The joints, for the figure's shadow.
     """
     first = len(parts.ends)
     parts.owner = owner
@@ -57,9 +107,9 @@ def add_person(parts: Parts, person: Person, pose: Pose, owner: int = 0) -> list
     _add_trunk(parts, person, bones, cloths)
     _add_head(parts, person, bones, cloths)
     add_hair(parts, person, bones, cloths.hair)
-    add_hat(parts, person, bones, parts.materials[cloths.over][1:4])
+    add_hat(parts, person, bones, parts.materials[cloths.over][MATERIAL_COLOUR : MATERIAL_COLOUR + 3])
     add_bags(parts, person, pose, bones)
-    parts.owner = 0
+    parts.owner = OWNER_THING
     return _stand_on_ground(parts, first, bones.joints())
 
 
@@ -67,36 +117,39 @@ def _materials(parts: Parts, person: Person, bones: Skeleton) -> _Cloths:
     k, g = bones.size, person.girth
     skin, upper, second = colour_of(person.skin), colour_of(person.upper_colour), colour_of(person.upper_second)
     dress = person.lower == "dress"
-    pattern = float(PATTERNS.index(person.upper_pattern))
-    opening = {NONE: 0.0, "closed": 1.0, "open": 2.0}[person.jacket]
-    print_colour = NONE if person.jacket == "open" else person.logo
+    pattern = _PATTERNS[person.upper_pattern]
+    opening = {NONE: SHUT, "closed": ZIPPED, "open": OPEN}[person.jacket]
+    logo = NONE if person.jacket == "open" else person.logo
     straps = None if person.backpack == NONE else colour_of(person.backpack)
-    # slots as `_kernels.surface_colour` reads them
     torso = parts.material(
         TORSO,
         upper,
         second,
-        s10=pattern,
-        s11=person.pattern_size,
-        s12=bones.torso * 0.55,
-        s13=0.15 * g,
-        s14=opening,
-        s15=bones.torso,
-        s16=0.055 * k * g,
-        s17=0.0 if straps is None else 1.0,
-        s18=0.0 if print_colour == NONE else 1.0 + int(print_colour[1:], 16) % 3,
-        s19={NONE: 0.0, "left": -1.0, "right": 1.0}[person.bag],
-        s20=1.0 if person.sleeves == "long" else 0.0,
+        {
+            MATERIAL_PATTERN: pattern,
+            MATERIAL_SIZE: person.pattern_size,
+            MATERIAL_LINE: bones.torso * 0.55,
+            MATERIAL_RADIUS: 0.15 * g,
+            TORSO_OPENING: opening,
+            TORSO_NECK: bones.torso,
+            TORSO_GAP: 0.055 * k * g,
+            TORSO_STRAPS: 0 if straps is None else 1,
+            TORSO_LOGO: NO_LOGO if logo == NONE else _LOGOS[int(logo[1:], 16) % len(_LOGOS)],
+            TORSO_BAG_SIDE: {NONE: 0, "left": -1, "right": 1}[person.bag],
+            TORSO_COLLAR: 1 if person.sleeves == "long" else 0,
+        },
     )
     row = parts.materials[torso]
-    row[7:10] = colour_of(print_colour) if print_colour != NONE else 0.7 * (upper if straps is None else straps)
-    row[21:24] = skin if opening == 0.0 else colour_of(person.shirt_colour)
-    two_tone = person.upper_pattern == "two-tone"
-    plain = 0.0 if two_tone else pattern
-    over = parts.material(CLOTH, upper, second, s10=plain, s11=person.pattern_size, s13=0.09)
+    third = colour_of(logo) if logo != NONE else 0.7 * (upper if straps is None else straps)
+    row[MATERIAL_THIRD_COLOUR : MATERIAL_THIRD_COLOUR + 3] = third
+    row[TORSO_SHIRT : TORSO_SHIRT + 3] = skin if opening == SHUT else colour_of(person.shirt_colour)
+    two_tone = pattern == PATTERN_TWO_TONE
+    size = {MATERIAL_SIZE: person.pattern_size}
+    plain = PATTERN_PLAIN if two_tone else pattern
+    over = parts.material(CLOTH, upper, second, {MATERIAL_PATTERN: plain, MATERIAL_RADIUS: 0.09, **size})
     arms = second if two_tone else upper
-    fine = pattern if person.upper_pattern in ("hstripes", "checks", "dots") else 0.0
-    sleeve = parts.material(CLOTH, arms, second, s10=fine, s11=person.pattern_size, s13=0.06)
+    fine = pattern if pattern in (PATTERN_ROWS, PATTERN_CHECKS, PATTERN_DOTS) else PATTERN_PLAIN
+    sleeve = parts.material(CLOTH, arms, second, {MATERIAL_PATTERN: fine, MATERIAL_RADIUS: 0.06, **size})
     right = torso if dress else _lower_material(parts, person, 1.0)
     left = torso if dress else _lower_material(parts, person, -1.0)
     return _Cloths(
@@ -107,9 +160,9 @@ def _materials(parts: Parts, person: Person, bones: Skeleton) -> _Cloths:
         legs=(right, left),
         bare=parts.material(SKIN, skin),
         hair=parts.material(HAIR, colour_of(person.hair)),
-        face=parts.material(FACE, skin, colour_of(person.hair), s10=1.0 if person.beard == "yes" else 0.0),
-        shoe=parts.material(SHOE, colour_of(person.shoes), np.array([0.55, 0.54, 0.5]), s12=-0.016),
-        shaft=parts.material(SHOE, colour_of(person.shoes), s12=-9.0),
+        face=parts.material(FACE, skin, colour_of(person.hair), {FACE_BEARD: 1 if person.beard == "yes" else 0}),
+        shoe=parts.material(SHOE, colour_of(person.shoes), np.array([0.55, 0.54, 0.5]), {MATERIAL_SOLE: -0.016}),
+        shaft=parts.material(SHOE, colour_of(person.shoes), slots=_NO_SOLE),
         hem={"waist": -0.06, "hip": -0.16, "thigh": -0.38}[person.upper_length] * k,
         skirt_hem=-(0.4 + 0.12 * person.legs) * k if person.lower in ("skirt", "dress") else 0.0,
     )
@@ -117,22 +170,23 @@ def _materials(parts: Parts, person: Person, bones: Skeleton) -> _Cloths:
 
 def _lower_material(parts: Parts, person: Person, side: float) -> int:
     colour = colour_of(person.lower_colour)
-    kind = {"plain": 0.0, "sides": 6.0, "checks": 3.0}[person.lower_pattern]
-    if kind == 6.0 and person.lower == "skirt":
-        kind = 1.0
+    pattern = _LOWER_PATTERNS[person.lower_pattern]
+    if pattern == PATTERN_SIDE and person.lower == "skirt":
+        pattern = PATTERN_ROWS
     second = colour * 0.35 if colour.mean() > 0.25 else np.array([0.7, 0.7, 0.68])
-    if kind == 3.0:
+    if pattern == PATTERN_CHECKS:
         second = colour * 0.5 + 0.12
-    return parts.material(CLOTH, colour, second, s10=kind, s11=0.8, s12=side, s13=0.08)
+    slots = {MATERIAL_PATTERN: pattern, MATERIAL_SIZE: 0.8, MATERIAL_SIDE: side, MATERIAL_RADIUS: 0.08}
+    return parts.material(CLOTH, colour, second, slots)
 
 
-def _covers(person: Person, bones: Skeleton, cloths: _Cloths) -> tuple[tuple[float, float], tuple[float, float]]:
-    """What covers the hips, and what the thighs: height above the ground and material."""
-    above = (bones.leg + cloths.hem, float(cloths.over))
+def _covers(person: Person, bones: Skeleton, cloths: _Cloths) -> tuple[tuple[float, int], tuple[float, int]]:
+    """What covers the hips, and what covers the thighs: height above the ground and index of the material."""
+    above = (bones.leg + cloths.hem, cloths.over)
     if person.lower == "dress":
-        return NO_COVER, (bones.leg + cloths.skirt_hem, float(cloths.over))
+        return NO_COVER, (bones.leg + cloths.skirt_hem, cloths.over)
     if person.lower == "skirt" and cloths.skirt_hem < cloths.hem:
-        return above, (bones.leg + cloths.skirt_hem, float(cloths.legs[0]))
+        return above, (bones.leg + cloths.skirt_hem, cloths.legs[0])
     return above, above
 
 
@@ -191,9 +245,9 @@ def _add_arms(parts: Parts, person: Person, bones: Skeleton, cloths: _Cloths) ->
 
 
 def _add_trunk(parts: Parts, person: Person, bones: Skeleton, cloths: _Cloths) -> None:
-    """Hips, waist, chest and shoulders, then the loose lower edge of the garments.
+    """Hips, waist, chest and shoulders, then the loose lower edges of the garments.
 
-    Textures of the trunk count metres from the hips up.
+    The texture of the trunk counts metres upwards from the hips.
     """
     k, g, torso = bones.size, person.girth, bones.torso
     spine, pelvis = bones.spine, bones.pelvis
@@ -282,16 +336,17 @@ def _add_head(parts: Parts, person: Person, bones: Skeleton, cloths: _Cloths) ->
         parts.ball(head.at(side * 0.071 * k, 0.0, 0.075 * k), ear, cloths.bare, up=head.z, front=head.y)
 
 
-def _stand_on_ground(parts: Parts, first: int, joints: list[Vector]) -> list[Vector]:
-    """Lower or raise a figure so that its lowest sole touches the ground; returns the joints moved with it."""
+def _stand_on_ground(parts: Parts, first: int, joints: Joints) -> Joints:
+    """Moves the solids from index ``first`` on, and the joints, up or down until the lowest sole is on the ground."""
     lowest = min(
-        min(a[2] - numbers[0] * numbers[6], b[2] - numbers[1] * numbers[6])
+        min(a[2] - numbers.start_radius * numbers.deep, b[2] - numbers.end_radius * numbers.deep)
         for (a, b, _), numbers in zip(parts.ends[first:], parts.numbers[first:], strict=True)
-        if numbers[2] == CONE and parts.materials[int(numbers[3])][0] == SHOE
+        if numbers.shape == CONE and parts.materials[numbers.material][MATERIAL_KIND] == SHOE
     )
     for i in range(first, len(parts.ends)):
         a, b, front = parts.ends[i]
         parts.ends[i] = ((a[0], a[1], a[2] - lowest), (b[0], b[1], b[2] - lowest), front)
-        *rest, cover, cloth = parts.numbers[i]
-        parts.numbers[i] = (*rest, cover - lowest, cloth)
-    return [(x, y, z - lowest) for x, y, z in joints]
+        numbers = parts.numbers[i]
+        if numbers.cover_height != NO_COVER[0]:
+            parts.numbers[i] = numbers._replace(cover_height=numbers.cover_height - lowest)
+    return Joints(*((x, y, z - lowest) for x, y, z in joints))

@@ -1,21 +1,29 @@
-"""What is put on a figure: hair, hats and hoods, bags."""
+"""What a figure wears besides clothes: hair, hats, hoods and bags."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from resight.crops.synthetic.parts import CLOTH, SHOE, Parts
-from resight.crops.synthetic.people import NONE, Person, linear_light, rgb
-from resight.crops.synthetic.skeleton import Pose, Skeleton, shifted
+from resight.synthesis.parts import Parts
+from resight.synthesis.people import NONE, Person, linear_light, rgb
+from resight.synthesis.skeleton import Pose, Skeleton, shifted
+from resight.synthesis.slots import CLOTH, SHOE
 
 
 def colour_of(colour: str) -> np.ndarray:
-    """``#rrggbb`` as amounts of light."""
+    """An sRGB colour ``#rrggbb`` as ``(3,)`` linear light."""
     return linear_light(rgb(colour))
 
 
 def add_hair(parts: Parts, person: Person, bones: Skeleton, hair: int) -> None:
-    """Hair in the person's style; a hood hides all of it."""
+    """Adds hair in the person's style; a hood that is up hides all of it.
+
+    Args:
+        parts: Where the solids are added.
+        person: Style, hood and girth are read.
+        bones: The posed skeleton.
+        hair: Index of the hair's material.
+    """
     style = person.hair_style
     if style == "bald" or person.hood == "up":
         return
@@ -51,7 +59,14 @@ def add_hair(parts: Parts, person: Person, bones: Skeleton, hair: int) -> None:
 
 
 def add_hat(parts: Parts, person: Person, bones: Skeleton, upper: np.ndarray) -> None:
-    """A hood in the upper garment's colour, and a hat where no hood is up."""
+    """Adds a hood, and a hat unless the hood is up.
+
+    Args:
+        parts: Where the solids and materials are added.
+        person: Hood and hat are read.
+        bones: The posed skeleton.
+        upper: ``(3,)`` colour of the upper garment in linear light, which the hood shares.
+    """
     k, head, spine, torso = bones.head_size, bones.head, bones.spine, bones.torso
     ahead = head.y
     if person.hood == "up":
@@ -91,7 +106,14 @@ def add_hat(parts: Parts, person: Person, bones: Skeleton, upper: np.ndarray) ->
 
 
 def add_bags(parts: Parts, person: Person, pose: Pose, bones: Skeleton) -> None:
-    """A backpack with straps, a shoulder bag, and what the hands hold."""
+    """Adds a backpack with straps, a shoulder bag, and what the hands hold.
+
+    Args:
+        parts: Where the solids and materials are added.
+        person: Backpack, bag, jacket and girth are read.
+        pose: ``carry`` is read.
+        bones: The posed skeleton.
+    """
     k, g, spine, torso = bones.size, person.girth, bones.spine, bones.torso
     ahead = spine.y
     if person.backpack != NONE:

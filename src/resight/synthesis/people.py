@@ -1,37 +1,48 @@
-"""Who lives in a synthetic world: each identity's body and clothes."""
+"""The people of a synthetic world: body and clothes of each identity."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-#: Wardrobe colours with how often they are worn: (name, sRGB, weight above the waist, weight below).
-_WARDROBE: tuple[tuple[str, str, float, float], ...] = (
-    ("black", "#17171a", 17, 24),
-    ("charcoal", "#37393e", 8, 10),
-    ("grey", "#85878c", 9, 7),
-    ("light grey", "#b9bbbf", 5, 3),
-    ("white", "#ecebe7", 12, 3),
-    ("navy", "#1d2745", 10, 12),
-    ("denim", "#3f5c86", 5, 17),
-    ("light denim", "#7d99bb", 3, 7),
-    ("blue", "#2856b0", 5, 1),
-    ("sky", "#84b6dd", 3, 0.5),
-    ("teal", "#1d7c80", 2, 0.5),
-    ("green", "#2f7d45", 2.5, 0.5),
-    ("olive", "#5c6138", 3.5, 4),
-    ("khaki", "#b09a6c", 2.5, 6),
-    ("beige", "#d6c5a4", 4, 5),
-    ("brown", "#5d3f2a", 3, 3),
-    ("burgundy", "#661b2c", 3, 1),
-    ("red", "#bf2430", 5, 1),
-    ("orange", "#e07a26", 2, 0.3),
-    ("yellow", "#e8c440", 2, 0.3),
-    ("pink", "#e59bb2", 2.5, 0.5),
-    ("purple", "#69408f", 2, 0.5),
+
+class _Colour(NamedTuple):
+    """A colour of clothes in sRGB, and how often it is worn above and below the waist, relative to the others."""
+
+    name: str
+    srgb: str
+    upper: float
+    lower: float
+
+
+_WARDROBE = (
+    _Colour("black", "#17171a", 17, 24),
+    _Colour("charcoal", "#37393e", 8, 10),
+    _Colour("grey", "#85878c", 9, 7),
+    _Colour("light grey", "#b9bbbf", 5, 3),
+    _Colour("white", "#ecebe7", 12, 3),
+    _Colour("navy", "#1d2745", 10, 12),
+    _Colour("denim", "#3f5c86", 5, 17),
+    _Colour("light denim", "#7d99bb", 3, 7),
+    _Colour("blue", "#2856b0", 5, 1),
+    _Colour("sky", "#84b6dd", 3, 0.5),
+    _Colour("teal", "#1d7c80", 2, 0.5),
+    _Colour("green", "#2f7d45", 2.5, 0.5),
+    _Colour("olive", "#5c6138", 3.5, 4),
+    _Colour("khaki", "#b09a6c", 2.5, 6),
+    _Colour("beige", "#d6c5a4", 4, 5),
+    _Colour("brown", "#5d3f2a", 3, 3),
+    _Colour("burgundy", "#661b2c", 3, 1),
+    _Colour("red", "#bf2430", 5, 1),
+    _Colour("orange", "#e07a26", 2, 0.3),
+    _Colour("yellow", "#e8c440", 2, 0.3),
+    _Colour("pink", "#e59bb2", 2.5, 0.5),
+    _Colour("purple", "#69408f", 2, 0.5),
 )
+_UPPER = np.array([float(colour.upper) for colour in _WARDROBE])
+_LOWER = np.array([float(colour.lower) for colour in _WARDROBE])
 _SHOES = ("black", "black", "white", "white", "grey", "brown", "beige", "navy", "red", "light grey")
 _BAGS = ("black", "black", "navy", "grey", "red", "green", "brown", "khaki", "blue", "orange", "pink", "yellow")
 _HAIR = (
@@ -48,7 +59,7 @@ _SKIN = ("#f3cfb3", "#ecc0a0", "#dfac87", "#cb9468", "#b27b52", "#8f5e3c", "#6c4
 
 NONE = "none"
 PATTERNS = ("plain", "hstripes", "vstripes", "checks", "dots", "two-tone")
-#: Attributes that only clothes have: a change of clothes draws these anew and leaves the others.
+#: Attributes that a change of clothes draws anew; the others belong to the body.
 CLOTHES = (
     "upper_colour",
     "upper_second",
@@ -76,16 +87,16 @@ CLOTHES = (
 
 @dataclass(frozen=True)
 class Person:
-    """One identity's looks. Colours are sRGB as ``#rrggbb``; lengths in metres; the rest as said.
+    """The looks of one identity in one set of clothes. Colours are sRGB as ``#rrggbb``.
 
     Attributes:
-        height: Standing height.
-        girth: Thickness of trunk and limbs, 1 the mean.
-        shoulders: Width of the shoulders, 1 the mean.
-        hips: Width of the hips, 1 the mean.
-        legs: Share of the height below the hip joint, 1 the mean.
-        stride: Swing of the legs in a step, 1 the mean.
-        arm_swing: Swing of the arms, 1 the mean.
+        height: Standing height in metres.
+        girth: Thickness of trunk and limbs, relative to the mean.
+        shoulders: Width of the shoulders, relative to the mean.
+        hips: Width of the hips, relative to the mean.
+        legs: Share of the height that is legs, relative to the mean.
+        stride: Swing of the legs in a step, relative to the mean.
+        arm_swing: Swing of the arms, relative to the mean.
         posture: Degrees that the back leans forward.
         skin: Colour of the skin.
         hair: Colour of the hair.
@@ -94,24 +105,24 @@ class Person:
         upper_colour: Colour of the outermost upper garment.
         upper_second: Second colour of its pattern.
         upper_pattern: One of :data:`PATTERNS`.
-        pattern_size: Size of the pattern, 1 the mean.
+        pattern_size: Size of the pattern; 1 is a period of 8.5 cm.
         sleeves: ``long`` or ``short``.
         jacket: ``none``, ``closed`` or ``open``.
-        shirt_colour: What shows in the collar or between the sides of an open jacket.
+        shirt_colour: Colour of the shirt that shows in the collar or in an open jacket.
         upper_length: ``waist``, ``hip`` or ``thigh``.
         hood: ``none``, ``down`` or ``up``.
-        logo: Colour of a print on the chest, or ``none``.
+        logo: Colour of a logo on the chest, or ``none``.
         lower: ``trousers``, ``shorts``, ``skirt`` or ``dress``.
-        lower_colour: Its colour; a dress has the upper garment's.
+        lower_colour: Colour of the lower garment; not used for a dress, which has the upper garment's colour.
         lower_pattern: ``plain``, ``sides`` (a stripe along the leg) or ``checks``.
         lower_fit: ``slim``, ``regular`` or ``wide``.
         shoes: Colour of the shoes.
         boots: ``yes`` or ``no``.
-        backpack: Its colour, or ``none``.
-        bag: Side the shoulder bag hangs on: ``left``, ``right`` or ``none``.
-        bag_colour: Its colour.
+        backpack: Colour of the backpack, or ``none``.
+        bag: Side on which a shoulder bag hangs: ``left``, ``right`` or ``none``.
+        bag_colour: Colour of the shoulder bag.
         hat: ``none``, ``cap``, ``beanie`` or ``brim``.
-        hat_colour: Its colour.
+        hat_colour: Colour of the hat.
     """
 
     height: float
@@ -149,27 +160,27 @@ class Person:
     hat_colour: str
 
     def attributes(self) -> dict[str, Any]:
-        """Attributes by name."""
+        """The attributes by name."""
         return dict(vars(self))
 
 
-#: Names of a person's attributes, in order.
+#: Names of the attributes of :class:`Person`, in order.
 ATTRIBUTES = tuple(field.name for field in fields(Person))
 
 
 def rgb(colour: str) -> np.ndarray:
-    """``#rrggbb`` as three numbers from 0 to 1."""
+    """A colour ``#rrggbb`` as ``(3,)`` float64 from 0 to 1."""
     return np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255.0
 
 
 def colour_distance(a: str, b: str) -> float:
-    """Euclidean distance of two colours in CIELAB (ΔE 1976): 2 is just seen, 25 is plainly another colour."""
+    """Distance of two colours ``#rrggbb`` in CIELAB (ΔE of CIE 1976): about 2 is just visible, 25 is obvious."""
     return float(np.linalg.norm(_lab(a) - _lab(b)))
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """A person with body and clothes drawn at random."""
-    broad = rng.random()  # 0 to 1: from narrow shoulders and wide hips to the reverse
+    """Draws a person with body and clothes at random."""
+    broad = rng.random()  # from 0, narrow shoulders and wide hips, to 1, broad shoulders and narrow hips
     skin = _SKIN[int(rng.integers(len(_SKIN)))]
     hair_colours, weights = zip(*_HAIR, strict=True)
     hair = str(rng.choice(hair_colours, p=np.array(weights) / sum(weights)))
@@ -194,7 +205,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def change_clothes(rng: np.random.Generator, person: Person) -> Person:
-    """The same body in other clothes, plainly of another colour."""
+    """The same body in other clothes, with an obviously different upper colour."""
     while True:
         broad = (person.shoulders - 0.92) / 0.16
         changed = replace(person, **_draw_clothes(rng, float(np.clip(broad, 0, 1))))
@@ -203,7 +214,7 @@ def change_clothes(rng: np.random.Generator, person: Person) -> Person:
 
 
 def draw_sibling(rng: np.random.Generator, person: Person) -> tuple[Person, str]:
-    """A copy of a person with one attribute changed so that it can be seen, and that attribute's name."""
+    """A copy of a person with one visible change, and the name of the attribute that was changed."""
     names, weights = zip(*_SIBLING_CHANGES.items(), strict=True)
     while True:
         name = str(rng.choice(names, p=np.array(weights) / sum(weights)))
@@ -212,7 +223,7 @@ def draw_sibling(rng: np.random.Generator, person: Person) -> tuple[Person, str]
             return other, name
 
 
-#: Attributes a sibling may differ in, and how often: mostly those that are seen from all sides.
+#: Attributes in which a sibling may differ, and how often; most of them are visible from all sides.
 _SIBLING_CHANGES = {
     "upper_colour": 5,
     "lower_colour": 5,
@@ -230,6 +241,7 @@ _SIBLING_CHANGES = {
     "bag": 1.5,
     "jacket": 1,
 }
+#: Colours of a sibling differ at least this much (:func:`colour_distance`).
 _LEAST_STEP = {"upper_colour": 26, "upper_second": 35, "lower_colour": 26, "shoes": 45, "hair": 32, "skin": 32}
 
 
@@ -254,7 +266,7 @@ def _visibly_changed(old: Person, new: Person, name: str) -> bool:
     if name == "jacket":
         opened = colour_distance(old.shirt_colour, old.upper_colour) > 30
         return opened and "open" in (before, after) and old.lower != "dress" and old.sleeves == "long"
-    if name == "backpack":  # there or not there; another colour is a smaller thing
+    if name == "backpack":  # another colour is too small a change
         return NONE in (before, after)
     if name == "sleeves":
         return old.jacket == NONE
@@ -271,10 +283,10 @@ def _draw_clothes(rng: np.random.Generator, broad: float) -> dict[str, Any]:
     lower = str(rng.choice(("trousers", "shorts", "skirt", "dress"), p=lower_chances / lower_chances.sum()))
     if lower == "dress":
         jacket = NONE
-    upper = _wardrobe(rng, 2)
-    second = _wardrobe(rng, 2)
+    upper = _garment(rng, _UPPER)
+    second = _garment(rng, _UPPER)
     while colour_distance(upper, second) < 30:
-        second = _wardrobe(rng, 2)
+        second = _garment(rng, _UPPER)
     pattern = str(rng.choice(PATTERNS, p=(0.56, 0.13, 0.05, 0.1, 0.05, 0.11)))
     sleeves = "long" if jacket != NONE or rng.random() < 0.45 else "short"
     length = str(rng.choice(("waist", "hip", "thigh"), p=(0.45, 0.4, 0.15) if jacket != NONE else (0.65, 0.33, 0.02)))
@@ -288,12 +300,12 @@ def _draw_clothes(rng: np.random.Generator, broad: float) -> dict[str, Any]:
         "pattern_size": round(float(rng.uniform(0.75, 1.4)), 3),
         "sleeves": sleeves,
         "jacket": jacket,
-        "shirt_colour": _wardrobe(rng, 2),
+        "shirt_colour": _garment(rng, _UPPER),
         "upper_length": length,
         "hood": hood,
-        "logo": _wardrobe(rng, 2) if rng.random() < 0.18 else NONE,
+        "logo": _garment(rng, _UPPER) if rng.random() < 0.18 else NONE,
         "lower": lower,
-        "lower_colour": _wardrobe(rng, 3),
+        "lower_colour": _garment(rng, _LOWER),
         "lower_pattern": str(rng.choice(("plain", "sides", "checks"), p=(0.86, 0.09, 0.05))),
         "lower_fit": str(rng.choice(("slim", "regular", "wide"), p=(0.35, 0.45, 0.2))),
         "shoes": _named(rng, _SHOES),
@@ -306,14 +318,13 @@ def _draw_clothes(rng: np.random.Generator, broad: float) -> dict[str, Any]:
     }
 
 
-def _wardrobe(rng: np.random.Generator, weight: int) -> str:
-    weights = np.array([float(entry[weight]) for entry in _WARDROBE])
-    return _jitter(rng, _WARDROBE[int(rng.choice(len(_WARDROBE), p=weights / weights.sum()))][1], 0.03)
+def _garment(rng: np.random.Generator, weights: np.ndarray) -> str:
+    return _jitter(rng, _WARDROBE[int(rng.choice(len(_WARDROBE), p=weights / weights.sum()))].srgb, 0.03)
 
 
 def _named(rng: np.random.Generator, names: tuple[str, ...]) -> str:
     name = names[int(rng.integers(len(names)))]
-    return _jitter(rng, next(entry[1] for entry in _WARDROBE if entry[0] == name), 0.03)
+    return _jitter(rng, next(colour.srgb for colour in _WARDROBE if colour.name == name), 0.03)
 
 
 def _jitter(rng: np.random.Generator, colour: str, amount: float) -> str:
@@ -322,13 +333,14 @@ def _jitter(rng: np.random.Generator, colour: str, amount: float) -> str:
 
 
 def _lab(colour: str) -> np.ndarray:
+    """CIELAB of an sRGB colour, with the white point D65 (CIE 1976)."""
     linear = linear_light(rgb(colour))
     xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ linear
-    f = xyz / np.array([0.9505, 1.0, 1.089])
-    f = np.where(f > 0.008856, np.cbrt(f), 7.787 * f + 16 / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+    ratio = xyz / np.array([0.9505, 1.0, 1.089])
+    fx, fy, fz = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)])
 
 
 def linear_light(values: np.ndarray) -> np.ndarray:
-    """SRGB values from 0 to 1 as amounts of light."""
+    """Linear light of sRGB values from 0 to 1 (IEC 61966-2-1)."""
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)

@@ -1,28 +1,30 @@
-"""The bones of somebody who walks or stands.
+"""The bones of a person who walks or stands.
 
-Body axes: x to the person's right, y forward, z up; the ground is z = 0. Lengths are metres.
+Body axes: x to the person's right, y forward, z up; the ground is z = 0. Lengths are in metres. Proportions of the body
+and angles of the gait were chosen by eye.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import cos, exp, pi, radians, sin
+from typing import NamedTuple
 
-from resight.crops.synthetic.parts import Vector
-from resight.crops.synthetic.people import NONE, Person
+from resight.synthesis.parts import Vector
+from resight.synthesis.people import NONE, Person
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where somebody is and what the body does.
+    """Where a person is and what the body does.
 
     Attributes:
-        x: Place in the scene, to the right.
-        y: Place in the scene, away from the camera.
-        heading: Degrees from +x towards +y of the way the person faces.
-        phase: Of the step, in radians: 0 where the right heel strikes, π where the left one does.
-        walking: Whether it is a step; standing otherwise.
-        carry: What the arms do: ``none``, ``phone`` or ``hold``.
+        x: Place in the scene in metres, to the right.
+        y: Place in the scene in metres, away from the camera.
+        heading: Direction the person faces, in degrees from +x towards +y.
+        phase: Phase of the step in radians: 0 when the right heel strikes the ground, π when the left one does.
+        walking: Whether the person walks; otherwise they stand.
+        carry: What the arms do: ``none``, ``phone`` (look at a phone) or ``hold`` (carry a box).
         gaze: Degrees that the head is turned to the person's right.
     """
 
@@ -36,18 +38,25 @@ class Pose:
 
 
 class Frame:
-    """A turned and shifted frame: from its axes to the world's."""
+    """A coordinate frame in the world.
+
+    Args:
+        origin: Its origin, in metres.
+        x: Unit vector of its x axis.
+        y: Unit vector of its y axis.
+        z: Unit vector of its z axis.
+    """
 
     def __init__(self, origin: Vector, x: Vector, y: Vector, z: Vector) -> None:
         self.origin, self.x, self.y, self.z = origin, x, y, z
 
     def at(self, x: float, y: float, z: float) -> Vector:
-        """The place with these coordinates."""
+        """The point with these coordinates in the frame, in world coordinates."""
         o, w = self.origin, self.way(x, y, z)
         return (o[0] + w[0], o[1] + w[1], o[2] + w[2])
 
     def way(self, x: float, y: float, z: float) -> Vector:
-        """The direction with these coordinates."""
+        """The direction with these coordinates in the frame, in world coordinates."""
         a, b, c = self.x, self.y, self.z
         return (
             x * a[0] + y * b[0] + z * c[0],
@@ -56,7 +65,14 @@ class Frame:
         )
 
     def turned(self, origin: Vector, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> Frame:
-        """A frame at ``origin`` (own axes), turned about z (to the left), then leant forward, then to the right."""
+        """Another frame, moved and turned relative to this one.
+
+        Args:
+            origin: The new origin in this frame's coordinates, in metres.
+            yaw: Radians about z, to the left; applied first.
+            pitch: Radians leant forward; applied second.
+            roll: Radians leant to the right; applied last.
+        """
         cy, sy = cos(yaw), sin(yaw)
         cp, sp = cos(pitch), sin(pitch)
         cr, sr = cos(roll), sin(roll)
@@ -68,7 +84,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Leg:
-    """One leg's joints, and the foot's directions forward and up."""
+    """One leg.
+
+    Attributes:
+        hip: Joint, in world coordinates.
+        knee: Joint.
+        ankle: Joint.
+        ahead: Direction of the foot's toes.
+        over: Direction up from the sole.
+    """
 
     hip: Vector
     knee: Vector
@@ -79,7 +103,14 @@ class Leg:
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm's joints and the end of the hand."""
+    """One arm.
+
+    Attributes:
+        shoulder: Joint, in world coordinates.
+        elbow: Joint.
+        wrist: Joint.
+        hand: End of the hand.
+    """
 
     shoulder: Vector
     elbow: Vector
@@ -87,22 +118,38 @@ class Arm:
     hand: Vector
 
 
+class Joints(NamedTuple):
+    """The joints whose shadows are drawn, in world coordinates; ``head`` is its middle."""
+
+    right_ankle: Vector
+    right_knee: Vector
+    right_hip: Vector
+    left_ankle: Vector
+    left_knee: Vector
+    left_hip: Vector
+    right_shoulder: Vector
+    left_shoulder: Vector
+    head: Vector
+    right_wrist: Vector
+    left_wrist: Vector
+
+
 @dataclass(frozen=True)
 class Skeleton:
-    """A posed skeleton, feet not yet on the ground.
+    """A posed skeleton whose feet are not yet on the ground.
 
     Attributes:
-        size: Height as a share of 1.75 m: scales all that is given in metres of the mean body.
-        leg: From the ground to the hip joint, standing.
-        sole: From the ground to the ankle, standing.
-        thigh: Length of the thigh.
-        torso: From the hips to the base of the neck.
-        shoulder: From the middle to a shoulder joint.
-        pelvis: Frame between the hip joints.
-        spine: Frame there that leans and turns with the chest.
+        size: Height divided by 1.75 m. It scales every length that is given for a body of that height.
+        leg: Metres from the ground to the hip joint when standing.
+        sole: Metres from the ground to the ankle when standing.
+        thigh: Length of the thigh in metres.
+        torso: Metres from the hips to the base of the neck.
+        shoulder: Metres from the middle of the body to a shoulder joint.
+        pelvis: Frame between the hip joints that moves with the hips.
+        spine: Frame between the hip joints that moves with the chest.
         head: Frame at the top of the neck.
-        legs: Right, left.
-        arms: Right, left.
+        legs: Right leg, left leg.
+        arms: Right arm, left arm.
     """
 
     size: float
@@ -119,25 +166,36 @@ class Skeleton:
 
     @property
     def head_size(self) -> float:
-        """Like ``size`` for the head: heads vary less than bodies."""
+        """Factor of the lengths of the head; it varies less than ``size``."""
         return 0.62 * self.size + 0.38
 
     @property
     def step(self) -> float:
-        """How far the knees are apart."""
+        """The largest distance between the knees along one world axis, in metres."""
         right, left = self.legs
         return max(abs(a - b) for a, b in zip(right.knee, left.knee, strict=True))
 
-    def joints(self) -> list[Vector]:
-        """Ankles, knees and hips (right leg, then left), shoulders, head, wrists."""
+    def joints(self) -> Joints:
+        """The joints whose shadows are drawn."""
         right, left = self.legs
-        legs = [right.ankle, right.knee, right.hip, left.ankle, left.knee, left.hip]
-        first, second = self.arms
-        return [*legs, first.shoulder, second.shoulder, self.head.at(0, 0, 0.1 * self.size), first.wrist, second.wrist]
+        right_arm, left_arm = self.arms
+        return Joints(
+            right_ankle=right.ankle,
+            right_knee=right.knee,
+            right_hip=right.hip,
+            left_ankle=left.ankle,
+            left_knee=left.knee,
+            left_hip=left.hip,
+            right_shoulder=right_arm.shoulder,
+            left_shoulder=left_arm.shoulder,
+            head=self.head.at(0, 0, 0.1 * self.size),
+            right_wrist=right_arm.wrist,
+            left_wrist=left_arm.wrist,
+        )
 
 
 def pose_skeleton(person: Person, pose: Pose) -> Skeleton:
-    """The skeleton of a person in a pose."""
+    """The skeleton of a person in a pose, with the hips at their standing height."""
     height, size = person.height, person.height / 1.75
     leg = 0.515 * height * person.legs
     thigh, shank, sole = 0.48 * leg, 0.435 * leg, 0.085 * leg
@@ -147,7 +205,7 @@ def pose_skeleton(person: Person, pose: Pose) -> Skeleton:
     turn = radians(7.0) * cos(pose.phase) if pose.walking else 0.0
     middle = (0.018 * size * wave, 0.0, leg)
     ground = Frame((pose.x, pose.y, 0.0), *_heading(pose.heading))
-    # the hips turn with the leading leg and drop on the swinging side; the chest turns against them
+    # the hips turn with the leading leg and drop on the swinging side; the chest turns the other way
     pelvis = ground.turned(middle, yaw=turn, roll=0.035 * wave)
     spine = ground.turned(middle, yaw=-0.8 * turn, pitch=radians(person.posture), roll=-0.02 * wave)
     nod = -0.7 * radians(person.posture)
@@ -179,19 +237,27 @@ def pose_skeleton(person: Person, pose: Pose) -> Skeleton:
 
 
 def between(a: Vector, b: Vector, share: float) -> Vector:
-    """The place some share of the way from ``a`` to ``b``."""
+    """The point at ``share`` of the way from ``a`` to ``b``."""
     return (a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2]))
 
 
 def shifted(a: Vector, way: Vector, length: float) -> Vector:
-    """The place some length from ``a`` in a direction."""
+    """The point ``length`` metres from ``a`` in the direction ``way``."""
     return (a[0] + length * way[0], a[1] + length * way[1], a[2] + length * way[2])
 
 
 def _gait(person: Person, pose: Pose, side: int) -> tuple[float, float, float, float, float]:
-    """Angles of one leg and the arm on its side: hip, knee, foot (up), shoulder, elbow, in radians.
+    """Angles of the leg and the arm on one side.
 
-    The hip swings as a cosine; the knee bends a little as it takes the weight and much as it swings through.
+    The hip swings as a cosine. The knee bends a little when the leg takes the weight, and much while it swings forward.
+
+    Args:
+        person: Their stride and arm swing are read.
+        pose: Its phase and whether it is a step are read.
+        side: 1 for the right side, -1 for the left one.
+
+    Returns:
+        Hip, knee, foot (toes up), shoulder and elbow, in radians.
     """
     if not pose.walking:
         lean = 0.03 * side
@@ -212,7 +278,7 @@ def _gait(person: Person, pose: Pose, side: int) -> tuple[float, float, float, f
 
 
 def _limb(frame: Frame, start: Vector, angle: float, out: float, length: float) -> Vector:
-    """The end of a limb hanging from ``start``, swung forward by ``angle`` and outwards by ``out``."""
+    """The end of a limb that hangs from ``start``, swung by ``angle`` forward and by ``out`` to the right (radians)."""
     return shifted(start, frame.way(sin(out), sin(angle) * cos(out), -cos(angle) * cos(out)), length)
 
 

@@ -1,13 +1,11 @@
-"""A whole synthetic data set: who is seen where and when, rendered and written in Market-1501's layout."""
+"""A whole synthetic data set: who is seen where and when, and its files in the layout of Market-1501."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +13,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resight.common.files import write_aside
 from resight.common.identities import DISTRACTOR, JUNK
+from resight.common.threads import map_ordered
+from resight.common.version import __version__
 from resight.crops.images import bytes_digest
 from resight.crops.readers.files import list_images
 from resight.crops.readers.tabular import read_parquet
-from resight.crops.synthetic.cameras import OCCLUDERS, Camera, make_camera
-from resight.crops.synthetic.config import WorldConfig, differing, world_config
-from resight.crops.synthetic.people import (
+from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
+from resight.errors import ResightError
+from resight.synthesis.cameras import OCCLUDERS, Camera, make_camera
+from resight.synthesis.config import WorldConfig, differing, world_config
+from resight.synthesis.people import (
     ATTRIBUTES,
     NONE,
     Person,
@@ -29,35 +32,35 @@ from resight.crops.synthetic.people import (
     draw_person,
     draw_sibling,
 )
-from resight.crops.synthetic.render import Box, Shot, heading_for, relative_direction, render_shot, step_phase
-from resight.crops.synthetic.skeleton import Pose
-from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
-from resight.errors import ResightError
+from resight.synthesis.render import Box, Shot, heading_for, relative_direction, render_shot, step_phase
+from resight.synthesis.skeleton import Pose
 
-#: Raised when the same settings begin to give other pictures, so that no folder mixes two kinds.
+#: Raised when the same settings begin to give other pictures, so that no folder mixes old and new ones.
 GENERATION = 1
-FRAMES_A_SECOND = 25
+FRAMES_PER_SECOND = 25
 WORLD_FILE, TABLE_FILE = "world.json", "crops.parquet"
+#: A thing that leaves less of a person visible is removed.
 _LEAST_VISIBLE = 0.3
 _FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
-# What a generator is for: with the seed and an index it fixes every random number, whoever draws it and when.
+# Purposes of random generators. A generator is made of the seed, a purpose and an index, so its numbers do not depend
+# on the order of the work.
 _PERSON, _SIBLING, _WARDROBE, _CAMERA, _COVER, _TRIP, _TRACK, _FRAME, _STRANGER, _JUNK, _QUERY, _NOISE = range(12)
 
 Progress = Callable[[str, int, int], None]
 
 
 class Visit(NamedTuple):
-    """One crop to be made, before its file has a name.
+    """One crop in the plan of a world.
 
     Attributes:
         kind: ``person``, ``distractor`` or ``junk``.
-        figure: Number of who is in it: identities from 1, strangers after them; 0 for junk.
-        camera: From 1.
-        track: Track of this figure in this camera, from 0.
-        frame: Crop within the track, from 0.
-        length: Crops in the track.
-        clothes: Set of clothes, from 0.
-        time: Frame number.
+        figure: Number of the person: identities from 1, strangers after them; 0 for junk.
+        camera: Number of the camera, from 1.
+        track: Index of the track of this figure in this camera, from 0.
+        frame: Index of the crop in the track, from 0.
+        length: Number of crops in the track.
+        clothes: Index of the set of clothes, from 0.
+        time: Number of the frame, at ``FRAMES_PER_SECOND``.
     """
 
     kind: str
@@ -71,7 +74,15 @@ class Visit(NamedTuple):
 
 
 class Crop(NamedTuple):
-    """A visit with the split, the recorded identity, the track's number in the data set and the file's path."""
+    """One crop of the data set.
+
+    Attributes:
+        visit: What it shows.
+        split: ``train``, ``query`` or ``gallery``.
+        identity: Recorded identity, which label noise may have changed.
+        track: Number of the track in the whole data set, from 1.
+        path: Path of its file relative to the world's folder.
+    """
 
     visit: Visit
     split: str
@@ -86,8 +97,8 @@ class Made:
 
     Attributes:
         table: The crops.
-        drawn: How many were rendered now.
-        found: How many were there before.
+        drawn: Number of crops rendered by this call.
+        found: Number of crops that were there before.
     """
 
     table: CropTable
@@ -96,10 +107,16 @@ class Made:
 
 
 class World:
-    """The people, cameras and crops that settings stand for; nothing is rendered before :meth:`render`.
+    """The people, cameras and crops of a world. Only :meth:`render` renders anything.
 
     Args:
-        config: The settings.
+        config: Settings.
+
+    Attributes:
+        config: Settings.
+        cameras: The cameras; number ``c`` is at index ``c - 1``.
+        people: The identities in their first set of clothes; number ``i`` is at index ``i - 1``.
+        siblings: For each identity the number of the one it copies and the attribute that differs, or ``(0, "")``.
     """
 
     def __init__(self, config: WorldConfig) -> None:
@@ -110,7 +127,7 @@ class World:
         for i in range(config.identities):
             person, parent, changed = draw_person(self._rng(_PERSON, i)), 0, ""
             rng = self._rng(_SIBLING, i)
-            # everybody draws, so that another share of siblings leaves the other people as they are
+            # drawn for everybody, so that changing the share of siblings does not change the other people
             if rng.random() < config.siblings and i:
                 parent = int(rng.integers(i)) + 1
                 person, changed = draw_sibling(rng, self.people[parent - 1])
@@ -122,11 +139,16 @@ class World:
 
     @property
     def train_identities(self) -> int:
-        """How many identities train: the first ones."""
+        """Number of identities for training; they are the first ones."""
         return min(round(self.config.identities * self.config.train_share), self.config.identities - 1)
 
     def person(self, figure: int, clothes: int = 0) -> Person:
-        """Who a figure is, in a set of clothes."""
+        """The looks of a figure.
+
+        Args:
+            figure: Number of the figure, from 1.
+            clothes: Index of the set of clothes, from 0.
+        """
         if figure <= len(self.people):
             person = self.people[figure - 1]
             return person if clothes == 0 else change_clothes(self._rng(_WARDROBE, figure), person)
@@ -134,7 +156,7 @@ class World:
 
     @cached_property
     def crops(self) -> list[Crop]:
-        """All crops in the order of their paths."""
+        """All crops, sorted by path."""
         visits = [*self._people_visits(), *self._stranger_visits(), *self._junk_visits()]
         splits = self._splits(visits)
         recorded = self._recorded(visits, splits)
@@ -164,7 +186,7 @@ class World:
             luck = cover.random(config.cameras)
             seen = luck < config.coverage
             seen[np.argsort(luck)[:2]] = True
-            # somebody walks round the cameras from one of them on, this way or that
+            # the person walks along the cameras, starting at a random one, in a random direction
             order = np.roll(np.arange(config.cameras), -int(cover.integers(config.cameras)))
             order = order[:: 1 if cover.random() < 0.5 else -1]
             order = order[seen[order]][:number]
@@ -179,7 +201,7 @@ class World:
                     left = int(counts[place]) - trip * config.track_length
                     length = min(config.track_length, left)
                     for frame in range(length):
-                        time = round(FRAMES_A_SECOND * (clock + frame * config.frame_gap))
+                        time = round(FRAMES_PER_SECOND * (clock + frame * config.frame_gap))
                         clothes = (trip + place) % 2 if changes else 0
                         yield Visit("person", i + 1, int(camera) + 1, trip, frame, length, clothes, time)
 
@@ -194,7 +216,7 @@ class World:
             clock = 60.0 * max(10, config.identities // 3) * rng.random()
             length = min(left, int(rng.integers(1, 3)))
             for frame in range(length):
-                time = round(FRAMES_A_SECOND * (clock + frame * config.frame_gap))
+                time = round(FRAMES_PER_SECOND * (clock + frame * config.frame_gap))
                 yield Visit("distractor", config.identities + number, camera, 0, frame, length, 0, time)
             left -= length
 
@@ -203,11 +225,15 @@ class World:
         for number in range(round(config.crops * config.junk)):
             rng = self._rng(_JUNK, number)
             camera = int(rng.integers(config.cameras)) + 1
-            time = round(FRAMES_A_SECOND * 60.0 * max(10, config.identities // 3) * rng.random())
+            time = round(FRAMES_PER_SECOND * 60.0 * max(10, config.identities // 3) * rng.random())
             yield Visit("junk", 0, camera, number, 0, 1, 0, time)
 
     def _splits(self, visits: list[Visit]) -> list[str]:
-        """Training identities, and one query a test identity and camera that has another crop left for the gallery."""
+        """The split of each visit.
+
+        Crops of test identities are gallery, except one query per identity and camera, where the camera has another
+        crop for the gallery. An identity without such a camera gets one query.
+        """
         splits = [TRAIN if v.kind == "person" and v.figure <= self.train_identities else GALLERY for v in visits]
         groups: dict[int, dict[int, list[int]]] = {}
         for row, visit in enumerate(visits):
@@ -224,6 +250,7 @@ class World:
         return splits
 
     def _recorded(self, visits: list[Visit], splits: list[str]) -> list[int]:
+        """The recorded identity of each visit, with label noise."""
         numbers = {"distractor": DISTRACTOR, "junk": JUNK}
         identities = [numbers.get(visit.kind, visit.figure) for visit in visits]
         training = np.array([row for row, split in enumerate(splits) if split == TRAIN], dtype=np.int64)
@@ -236,11 +263,11 @@ class World:
         return identities
 
     def camera(self, visit: Visit) -> Camera:
-        """The camera of a visit."""
+        """The camera that takes a visit."""
         return self.cameras[visit.camera - 1]
 
     def shot(self, visit: Visit) -> Shot:
-        """What is in the crop of a visit."""
+        """What the crop of a visit shows."""
         if visit.kind == "junk":
             return self._junk_shot(visit)
         config, camera = self.config, self.camera(visit)
@@ -257,7 +284,7 @@ class World:
         carry = str(rng.choice((NONE, "phone", "hold"), p=(0.88, 0.09, 0.03)))
         gaze = rng.normal() * 14
         exposure = config.flicker * rng.normal()
-        # the middle of the track is where it was drawn
+        # x and y are the middle of the track
         metres = speed * config.frame_gap * (visit.frame - (visit.length - 1) / 2)
         ahead = np.cos(np.radians(heading)), np.sin(np.radians(heading))
         pose = Pose(
@@ -280,13 +307,14 @@ class World:
             rng.random(4)
         companion = self._companion(visit, rng, pose, (x, y), metres) if together else None
         track_box = rng.normal(size=3) * config.misalignment * 0.7
-        cutting = (rng.random(3) * 2 - 1) if cut else np.zeros(3)
+        shift, where, shrink = ((rng.random(3) * 2 - 1) if cut else np.zeros(3)).tolist()
+        cuts_side = abs(where) < 0.4  # otherwise the legs
         frame = self._rng(_FRAME, visit.figure, visit.camera, visit.track, visit.frame)
-        jitter = track_box + frame.normal(size=3) * config.misalignment * 0.5
+        right, down, scale = (track_box + frame.normal(size=3) * config.misalignment * 0.5).tolist()
         box = Box(
-            right=float(jitter[0]) + 0.3 * float(cutting[0]) * (abs(cutting[1]) < 0.4),
-            down=float(jitter[1]) - 0.3 * float(abs(cutting[0])) * (abs(cutting[1]) >= 0.4),
-            scale=float(np.exp(jitter[2])) * (1.0 - 0.25 * float(abs(cutting[2]))),
+            right=right + 0.3 * shift * cuts_side,
+            down=down - 0.3 * abs(shift) * (not cuts_side),
+            scale=float(np.exp(scale)) * (1.0 - 0.25 * abs(shrink)),
         )
         return Shot(
             person,
@@ -301,9 +329,17 @@ class World:
         )
 
     def render(self, visit: Visit, *, draw: bool = True) -> tuple[Shot, np.ndarray | None, float]:
-        """The crop of a visit: what is in it, the picture (if wanted) and the visible share of the person.
+        """Renders the crop of a visit.
 
-        What would hide somebody almost wholly is taken away: a crop of a pillar says nothing of who is behind it.
+        A thing in front of the person is removed if it leaves less than 30 % of the person visible.
+
+        Args:
+            visit: The visit.
+            draw: Whether the picture is wanted.
+
+        Returns:
+            What the crop shows; the picture as ``(height, width, 3)`` uint8, or ``None`` without ``draw``; and the
+            visible share of the person, 0 to 1.
         """
         shot, camera = self.shot(visit), self.camera(visit)
         if shot.occluder != NONE and render_shot(shot, camera, self.config, draw=False)[1] < _LEAST_VISIBLE:
@@ -314,7 +350,7 @@ class World:
     def _companion(
         self, visit: Visit, rng: np.random.Generator, pose: Pose, middle: tuple[float, float], metres: float
     ) -> tuple[Person, Pose]:
-        """Somebody near: beside, behind or cutting in."""
+        """Another person next to, behind or in front of the person, and their pose."""
         other = draw_person(np.random.default_rng(int(rng.integers(2**31))))
         side = (1 if rng.random() < 0.5 else -1) * rng.uniform(0.42, 0.85)
         nearer = rng.uniform(-0.9, 0.7)
@@ -327,7 +363,7 @@ class World:
         return other, Pose(float(x), float(y), float(heading), phase, pose.walking)
 
     def _junk_shot(self, visit: Visit) -> Shot:
-        """A bad box: background alone, a part of somebody, or somebody half out of it."""
+        """A badly placed box: background only, a part of a person, or a person who is half outside."""
         rng = self._rng(_JUNK, visit.track, 1)
         camera = self.camera(visit)
         y = rng.uniform(camera.near, camera.far)
@@ -347,7 +383,13 @@ class World:
         )
 
     def truth(self, crop: Crop, shot: Shot, visible: float) -> dict[str, Any]:
-        """One row of the truth table."""
+        """One row of the truth table, by column.
+
+        Args:
+            crop: The crop.
+            shot: What it shows, from :meth:`render`.
+            visible: Visible share of the person, from :meth:`render`.
+        """
         visit = crop.visit
         person = {} if visit.kind == "junk" or shot.person is None else shot.person.attributes()
         known = visit.kind == "person"
@@ -390,28 +432,28 @@ def synthetic(
     progress: Progress | None = None,
     **knobs: Any,
 ) -> CropTable:
-    """Make a data set of people who do not exist, seen by cameras that do not either.
+    """Makes a data set of people who do not exist.
 
-    The folder holds the crops in Market-1501's layout, ``crops.parquet`` with the truth about each and ``world.json``
-    with the settings. The same settings give the same bytes, whatever the number of threads. Called again on a
-    finished folder it only reads it; on an unfinished one it renders what is missing.
+    The folder gets the crops in the layout of Market-1501, ``crops.parquet`` with the truth about each crop, and
+    ``world.json`` with the settings. The same settings give the same bytes for any number of threads. If the folder
+    already holds this world, it is only read; crops that are missing are rendered.
 
     Args:
-        out: The folder; new, empty, or one that these settings made.
-        identities: People, training and test together.
-        cameras: Cameras.
-        crops: Images in all.
-        seed: Another seed, another world.
-        level: ``easy``, ``medium`` or ``hard``: how much speaks against recognising anybody.
-        threads: Threads to render with; as many as numba would use if not given.
+        out: The folder: new, empty, or made by these settings before.
+        identities: Number of identities, training and test together.
+        cameras: Number of cameras.
+        crops: Number of crops, including distractors and junk.
+        seed: Seed of all random numbers.
+        level: ``easy``, ``medium`` or ``hard``: how difficult it is to recognise people.
+        threads: Number of threads; by default numba's.
         progress: Called as ``progress(what, done, total)``.
-        **knobs: Any other field of :class:`~resight.crops.synthetic.config.WorldConfig`.
+        **knobs: Any other field of :class:`~resight.synthesis.config.WorldConfig`.
 
     Returns:
         The crop table with camera, recorded identity, time, track and split.
 
     Raises:
-        ResightError: an impossible setting, or a folder that holds something else.
+        ResightError: A setting is impossible, or the folder holds something else.
     """
     config = world_config(level, identities=identities, cameras=cameras, crops=crops, seed=seed, **knobs)
     return write_world(out, config, threads=threads, progress=progress).table
@@ -420,7 +462,17 @@ def synthetic(
 def write_world(
     out: str | Path, config: WorldConfig, *, threads: int | None = None, progress: Progress | None = None
 ) -> Made:
-    """Write the data set of some settings, or what is missing of it; see :func:`synthetic`."""
+    """Writes the data set of some settings, or what is missing of it.
+
+    Args:
+        out: The folder: new, empty, or made by these settings before.
+        config: Settings.
+        threads: Number of threads; by default numba's.
+        progress: Called as ``progress(what, done, total)``.
+
+    Raises:
+        ResightError: ``threads`` is less than 1, or the folder holds something else.
+    """
     out = Path(out)
     known = _claim(out, config)
     if threads is not None and threads < 1:
@@ -444,12 +496,18 @@ def write_world(
             data = file.read_bytes()
         else:
             data = _jpeg(picture, world.camera(crop.visit).jpeg_quality)
-            _write_whole(file, data)
+            # waiting for the disk would take about as long as rendering
+            write_aside(file, lambda aside: aside.write_bytes(data), sync=False)
         return world.truth(crop, shot, visible), bytes_digest(data)
 
     digest = hashlib.blake2b(digest_size=16)
     rows = []
-    for done, (crop, (row, content)) in enumerate(zip(crops, _map(work, crops, threads), strict=True), start=1):
+    if threads is None:
+        import numba
+
+        threads = numba.get_num_threads()
+    results = map_ordered(work, crops, threads)
+    for done, (crop, (row, content)) in enumerate(zip(crops, results, strict=True), start=1):
         digest.update(f"{crop.path}\0{content}\n".encode())
         rows.append(row)
         if progress is not None and (done % 16 == 0 or done == len(crops)):
@@ -460,7 +518,7 @@ def write_world(
 
 
 def _claim(out: Path, config: WorldConfig) -> dict[str, Any]:
-    """Make the folder ours, or see that it is; returns what its ``world.json`` says."""
+    """Makes a folder for a world, or checks that the folder is one of these settings; returns its ``world.json``."""
     if out.exists() and not out.is_dir():
         raise ResightError(f"{out} is a file: give a folder for the synthetic crops.")
     file = out / WORLD_FILE
@@ -470,7 +528,7 @@ def _claim(out: Path, config: WorldConfig) -> dict[str, Any]:
                 f"{out} is not empty and holds no {WORLD_FILE}, so it is not a synthetic world: choose a new folder."
             )
         out.mkdir(parents=True, exist_ok=True)
-        _write_settings(out, config, {"finished": False})  # first: from here on the folder is known to be ours
+        _write_settings(out, config, {"finished": False})  # first, so that the folder is recognised from here on
         for name in _FOLDERS.values():
             (out / name).mkdir()
         return {}
@@ -493,12 +551,11 @@ def _claim(out: Path, config: WorldConfig) -> dict[str, Any]:
 
 
 def _write_settings(out: Path, config: WorldConfig, state: dict[str, Any]) -> None:
-    from resight import __version__
-
     settings = config.model_dump()
     name = hashlib.blake2b(json.dumps([GENERATION, settings], sort_keys=True).encode(), digest_size=16).hexdigest()
     facts = {"generation": GENERATION, "resight": __version__, "seed": config.seed, "settings_digest": name}
-    _write_whole(out / WORLD_FILE, json.dumps({**facts, **state, "settings": settings}, indent=2).encode() + b"\n")
+    text = json.dumps({**facts, **state, "settings": settings}, indent=2) + "\n"
+    write_aside(out / WORLD_FILE, lambda aside: aside.write_bytes(text.encode()))
 
 
 def _write_table(rows: list[dict[str, Any]], file: Path) -> None:
@@ -506,16 +563,7 @@ def _write_table(rows: list[dict[str, Any]], file: Path) -> None:
     import pyarrow.parquet
 
     table = pyarrow.Table.from_pylist(rows)
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer)
-    _write_whole(file, buffer.getvalue())
-
-
-def _write_whole(file: Path, data: bytes) -> None:
-    """Write beside and rename: a file under its name is a whole one, whatever stops the work."""
-    aside = file.with_name(f".{file.name}.part")
-    aside.write_bytes(data)
-    os.replace(aside, file)
+    write_aside(file, lambda aside: pyarrow.parquet.write_table(table, aside))
 
 
 def _read(out: Path) -> CropTable:
@@ -528,26 +576,3 @@ def _jpeg(picture: np.ndarray, quality: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
-
-
-def _map(work: Callable[[Crop], Any], crops: list[Crop], threads: int | None) -> Iterator[Any]:
-    """``work`` of every crop, in order, on a pool of threads; few are in flight, so that a stop is quick."""
-    if threads is None:
-        import numba
-
-        threads = numba.get_num_threads()
-    if threads == 1:
-        yield from map(work, crops)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="resight-synth") as pool:
-        pending: list[Any] = []
-        try:
-            for crop in crops:
-                pending.append(pool.submit(work, crop))
-                if len(pending) >= 8 * threads:
-                    yield pending.pop(0).result()
-            for future in pending:
-                yield future.result()
-        finally:
-            for future in pending:
-                future.cancel()

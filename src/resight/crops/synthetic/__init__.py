@@ -1,8 +1,0 @@
-"""A synthetic world of walking people: re-identification data that anybody can make and no real person is in."""
-
-from __future__ import annotations
-
-from resight.crops.synthetic.config import LEVELS, WorldConfig, describe_knobs, world_config
-from resight.crops.synthetic.world import Made, World, synthetic, write_world
-
-__all__ = ["LEVELS", "Made", "World", "WorldConfig", "describe_knobs", "synthetic", "world_config", "write_world"]
