@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from resight.clustering import Merging, PseudoLabels, bottom_up, merge_clusters
-from resight.clustering.rows import unit_rows
+from resight.clustering import Merging, PseudoLabels, bottom_up, merge_clusters, unit_rows
 from resight.errors import ResightError
 
 
@@ -189,7 +188,7 @@ def test_more_crops_than_a_strip():
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 def test_any_product_and_small_tiles(monkeypatch, kind):
     """Columns in pieces, several strips, and pairs taken up before a strip ends."""
-    from resight.clustering.products import Products
+    from resight.clustering.search.products import Products
 
     module = importlib.import_module("resight.clustering.bottom_up")  # the package holds the function of that name
     monkeypatch.setattr(module, "Products", lambda rows: Products(rows, kind))

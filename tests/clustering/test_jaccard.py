@@ -96,9 +96,9 @@ def test_expansion_reaches_beyond_the_neighbours():
     """Otherwise the tests above would not see whether such members are weighted rightly."""
     x = clustered(0, 200, noise=1.0)
     neighbours = nearest_neighbours(x, 20)
-    from resight.clustering.jaccard import encode
+    from resight.clustering import neighbour_weights
 
-    V = encode(neighbours, depth=20, half_depth=11, k2=1)
+    V = neighbour_weights(neighbours, depth=20, half_depth=11, k2=1)
     beyond = [len(set(V[i].indices) - set(neighbours.indices[i])) for i in range(200)]
     assert sum(beyond) > 0
 

@@ -13,7 +13,7 @@ from resight.clustering import (
     find_neighbours,
     jaccard_distance,
     labels,
-    rows,
+    unit_rows,
 )
 from resight.errors import ResightError
 
@@ -202,7 +202,7 @@ def test_centring_reads_features_that_are_not_held(monkeypatch):
     x, camera = rng.normal(size=(500, 12)).astype(np.float16), rng.integers(3, size=500)
     expected = centre_by_camera(x, camera)
     given = x.copy()
-    monkeypatch.setattr(labels, "unit_rows", lambda features: rows.unit_rows(features, memory=0))
+    monkeypatch.setattr(labels, "unit_rows", lambda features: unit_rows(features, memory=0))
     monkeypatch.setattr(labels, "_BLOCK", 64)
     np.testing.assert_allclose(centre_by_camera(x, camera), expected, atol=1e-7)
     np.testing.assert_array_equal(x, given)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from resight.clustering import NoClusters, centre_by_camera, label_agreement, two_stage
+from resight.clustering import NoClusters, centre_by_camera, label_agreement, two_stage, unit_rows
 from resight.clustering.two_stage import principal_components
 from resight.errors import ResightError
 
@@ -129,14 +129,12 @@ def test_components_are_those_of_an_exact_decomposition():
 
 
 def test_components_of_features_on_disk_in_blocks(tmp_path, monkeypatch):
-    from resight.clustering import rows
-
     x = people(3, 100).astype(np.float16)
     expected = principal_components(x, 6)
     file = np.memmap(tmp_path / "x", np.float16, mode="w+", shape=x.shape)
     file[:] = x
     monkeypatch.setattr(import_module("resight.clustering.two_stage"), "_BLOCK", 32)
-    found = principal_components(rows.unit_rows(file, memory=0), 6)
+    found = principal_components(unit_rows(file, memory=0), 6)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

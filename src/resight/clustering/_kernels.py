@@ -7,98 +7,13 @@ one fixed order: the result does not depend on the number of threads or on how r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 
-T = TypeVar("T")
+from resight.clustering.search._kernels import grown, pair_distance
+from resight.common.kernels import jit
 
 
-def _jit(**options: Any) -> Callable[[Any], Any]:
-    """``numba.njit`` that releases the lock and caches on disk where some folder can be written."""
-
-    def wrap(function: Any) -> Any:
-        try:
-            return numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # neither the package's folder nor the user's cache folder is writable
-            return numba.njit(nogil=True, **options)(function)
-
-    return wrap
-
-
-def map_rows(work: Callable[[int, int], T], num_rows: int, *, chunk: int) -> Iterator[T]:
-    """Yield ``work(start, stop)`` for consecutive ranges of rows, in order, computed in parallel.
-
-    Uses as many threads as ``numba.get_num_threads()`` says (``numba.set_num_threads`` and the variable
-    ``NUMBA_NUM_THREADS`` are obeyed). Only a few ranges are in flight at once.
-    """
-    ranges = [(start, min(start + chunk, num_rows)) for start in range(0, num_rows, chunk)]
-    threads = min(numba.get_num_threads(), len(ranges))
-    if threads <= 1:
-        for start, stop in ranges:
-            yield work(start, stop)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="resight-rows") as pool:
-        pending: list[Any] = []
-        for start, stop in ranges:
-            pending.append(pool.submit(work, start, stop))
-            if len(pending) >= 4 * threads:
-                yield pending.pop(0).result()
-        for future in pending:
-            yield future.result()
-
-
-def run_rows(work: Callable[[int, int], Any], num_rows: int, *, chunk: int) -> None:
-    """:func:`map_rows` for work that writes its results itself."""
-    for _ in map_rows(work, num_rows, chunk=chunk):
-        pass
-
-
-@_jit()
-def grown(array: np.ndarray, size: int, capacity: int) -> np.ndarray:
-    """A longer array that starts with the first ``size`` entries (a loop: it compiles faster than a slice)."""
-    result = np.empty(capacity, array.dtype)
-    for t in range(size):
-        result[t] = array[t]
-    return result
-
-
-@_jit()
-def from_half(bits: int) -> float:
-    """The float16 whose bits these are, as float32."""
-    magnitude = np.uint32((bits & np.uint32(0x7FFF)) << np.uint32(13))
-    sign = np.uint32((bits & np.uint32(0x8000)) << np.uint32(16))
-    return np.uint32(magnitude | sign).view(np.float32) * np.float32(2.0**112)
-
-
-def unit_value(data: np.ndarray, norm: np.ndarray | None, i: int, t: int) -> float:
-    """Entry ``(i, t)`` of :class:`~resight.clustering.rows.UnitRows`, in float64 (a float32 number)."""
-    raise NotImplementedError("compiled only")
-
-
-@numba.extending.overload(unit_value, inline="always")
-def _unit_value(data, norm, i, t):  # type: ignore[no-untyped-def]  # numba compares the bare signatures
-    if norm is None or isinstance(norm, numba.types.NoneType):
-        return lambda data, norm, i, t: np.float64(data[i, t])
-    if data.dtype == numba.uint16:
-        return lambda data, norm, i, t: np.float64(np.float32(np.float64(from_half(np.uint32(data[i, t]))) / norm[i]))
-    return lambda data, norm, i, t: np.float64(np.float32(np.float64(data[i, t]) / norm[i]))
-
-
-@_jit(fastmath={"reassoc", "contract"})
-def pair_distance(data: np.ndarray, norm: np.ndarray | None, i: int, j: int) -> float:
-    """Squared Euclidean distance of two unit rows, summed in float64: exactly symmetric, 0 for equal rows."""
-    total = 0.0
-    for t in range(data.shape[1]):
-        difference = unit_value(data, norm, i, t) - unit_value(data, norm, j, t)
-        total += difference * difference
-    return total
-
-
-@_jit()
+@jit()
 def reciprocal_rows(indices: np.ndarray, start: int, stop: int, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Reciprocal neighbours ``{j in R(i): i in R(j)}`` with ``R`` cut to its first ``depth`` columns.
 
@@ -120,7 +35,7 @@ def reciprocal_rows(indices: np.ndarray, start: int, stop: int, depth: int) -> t
     return counts, members
 
 
-@_jit()
+@jit()
 def overlap_rows(ours: np.ndarray, theirs: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
     """Shared members over all members of two sets a row, ``(N, k)`` each without repeats, into ``out`` ``(N,)``."""
     k = ours.shape[1]
@@ -135,7 +50,7 @@ def overlap_rows(ours: np.ndarray, theirs: np.ndarray, out: np.ndarray, start: i
         out[i] = shared / (2 * k - shared)
 
 
-@_jit()
+@jit()
 def weight_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -152,7 +67,7 @@ def weight_rows(
     """Rows of V: the expanded reciprocal set of each crop, weighted by ``exp(-distance)``, summing to 1.
 
     Args:
-        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`: not all members are among the neighbours.
+        data: ``(N, D)`` of :class:`~resight.clustering.UnitRows`: not all members are among the neighbours.
         norm: Its ``norm``.
         indices: ``(N, k)`` neighbours R(i).
         distances: ``(N, k)`` their squared distances.
@@ -221,7 +136,7 @@ def weight_rows(
     return counts, grown(columns, filled, filled), grown(values, filled, filled)
 
 
-@_jit()
+@jit()
 def mean_rows(
     indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, indices: np.ndarray, depth: int, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -263,35 +178,7 @@ def mean_rows(
     return counts, grown(new_columns, filled, filled), grown(new_values, filled, filled)
 
 
-@_jit()
-def invert(
-    indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, num_columns: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Inverted index of sparse rows: which rows hold a column, ascending, with their values.
-
-    Returns:
-        ``(num_columns + 1,)`` starts of the lists, their rows (int32) and values, and where in them each entry went.
-    """
-    starts = np.zeros(num_columns + 1, np.int64)
-    for p in range(columns.shape[0]):
-        starts[columns[p] + 1] += 1
-    for m in range(num_columns):
-        starts[m + 1] += starts[m]
-    place = starts[:-1].copy()
-    rows = np.empty(columns.shape[0], np.int32)
-    held = np.empty(columns.shape[0], values.dtype)
-    position = np.empty(columns.shape[0], np.int64)
-    for i in range(indptr.shape[0] - 1):
-        for p in range(indptr[i], indptr[i + 1]):
-            q = place[columns[p]]
-            place[columns[p]] += 1
-            rows[q] = i
-            held[q] = values[p]
-            position[p] = q
-    return starts, rows, held, position
-
-
-@_jit()
+@jit()
 def jaccard_rows(
     indptr: np.ndarray,
     columns: np.ndarray,
@@ -370,7 +257,7 @@ def jaccard_rows(
     return counts, grown(out_columns, filled, filled), grown(out_values, filled, filled)
 
 
-@_jit()
+@jit()
 def mirror(counts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Symmetric sparse rows with a diagonal of zeros from the part above the diagonal; columns ascending.
 
@@ -404,7 +291,7 @@ def mirror(counts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> tuple
     return starts, all_columns, all_values
 
 
-@_jit()
+@jit()
 def density_labels(
     indptr: np.ndarray, columns: np.ndarray, distances: np.ndarray, eps: float, min_samples: int
 ) -> np.ndarray:

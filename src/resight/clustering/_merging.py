@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering._kernels import _jit, grown, map_rows, pair_distance
-from resight.clustering._search import _LANES, _largest
-
-__all__ = ["map_rows"]
+from resight.clustering.search._kernels import LANES, grown, largest, pair_distance
+from resight.common.kernels import jit
 
 _NEVER = np.iinfo(np.int64).max
 
 
-@_jit()
+@jit()
 def join_ascending(
     one: np.ndarray, other: np.ndarray, clusters: int, most: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,7 +57,7 @@ def join_ascending(
     return grown(kept, count, count), link, since
 
 
-@_jit()
+@jit()
 def joined_at(link: np.ndarray, since: np.ndarray, a: int, b: int) -> int:
     """The edge of the forest that brought two different clusters into one set: the largest on the path between them.
 
@@ -76,7 +74,7 @@ def joined_at(link: np.ndarray, since: np.ndarray, a: int, b: int) -> int:
     return edge
 
 
-@_jit()
+@jit()
 def cheap_pairs(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -103,7 +101,7 @@ def cheap_pairs(
     A pair for which the approximate similarity rules that out is not compared exactly.
 
     Args:
-        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`.
+        data: ``(N, D)`` of :class:`~resight.clustering.UnitRows`.
         norm: Its ``norm``.
         tile: ``(B, W)`` float32 similarities.
         row_ids: ``(B,)`` which crops the rows of the tile are.
@@ -143,9 +141,9 @@ def cheap_pairs(
             if reach < 0.0:
                 continue
             bar = np.float32(1.0 - 0.5 * (reach if squared else reach * reach) - error - 1e-6)
-        for lane in range(0, tile.shape[1], _LANES):
-            lane_end = min(lane + _LANES, tile.shape[1])
-            if _largest(tile[r], lane, lane_end) < bar:
+        for lane in range(0, tile.shape[1], LANES):
+            lane_end = min(lane + LANES, tile.shape[1])
+            if largest(tile[r], lane, lane_end) < bar:
                 continue
             for c in range(lane, lane_end):
                 if tile[r, c] >= bar:
@@ -176,7 +174,7 @@ def cheap_pairs(
     return grown(out_first, filled, filled), grown(out_second, filled, filled), grown(out_distance, filled, filled)
 
 
-@_jit()
+@jit()
 def _precedes(
     distance: float,
     squared: bool,

@@ -41,6 +41,7 @@ def cross_agreement(whole: Any, parts: Sequence[Any], k: int = 20) -> np.ndarray
                 f"of shape {found.shape}: search for {k + 1}."
             )
     from resight.clustering import _kernels
+    from resight.common.kernels import run_rows
 
     result = np.ones((size, len(lists)), np.float32)
     if k < 1:
@@ -52,5 +53,5 @@ def cross_agreement(whole: Any, parts: Sequence[Any], k: int = 20) -> np.ndarray
         def work(start: int, stop: int, theirs: np.ndarray = theirs, out: np.ndarray = out) -> None:
             _kernels.overlap_rows(ours, theirs, out, start, stop)
 
-        _kernels.run_rows(work, size, chunk=max(256, size // 64))
+        run_rows(work, size, chunk=max(256, size // 64))
     return result

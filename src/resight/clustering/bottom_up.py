@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from resight.clustering.labels import PseudoLabels
-from resight.clustering.neighbours import Neighbours, Search, nearest_neighbours
-from resight.clustering.products import TILE_ELEMENTS, Products
-from resight.clustering.rows import UnitRows, unit_rows
+from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
+from resight.clustering.search.products import TILE_ELEMENTS, Products
 from resight.errors import ResightError
 
 _LISTED = 32  # neighbours a crop, itself included, whose pairs are looked at first
@@ -79,7 +78,7 @@ def merge_clusters(
 
     Args:
         features: ``(N, D)`` array or memory map, which may be larger than the memory, or
-            :class:`~resight.clustering.rows.UnitRows`; L2-normalised here.
+            :class:`~resight.clustering.UnitRows`; L2-normalised here.
         labels: ``(N,)`` current cluster of each crop, 0 … C-1 without gaps; ``np.arange(N)`` at the start.
         merges: How often two clusters are joined, at most C-1.
         size_penalty: λ, what each crop of the two clusters adds to the cost; 0.003 in BUC.
@@ -127,7 +126,7 @@ def bottom_up(
     set into one cluster.
 
     Args:
-        features: ``(N, D)`` array or memory map, or :class:`~resight.clustering.rows.UnitRows`.
+        features: ``(N, D)`` array or memory map, or :class:`~resight.clustering.UnitRows`.
         clusters: How many clusters to leave, 1 … N.
         share: Merges of a stage, as a share of N (Nikhal and Riggan 2021, section 5.2).
         size_penalty: λ of :func:`merge_clusters`; by default that of BUC.
@@ -259,6 +258,7 @@ def _sweep(rows: UnitRows, wanted: np.ndarray, forest: _Forest) -> None:
     if len(wanted) < 2:
         return
     from resight.clustering import _merging
+    from resight.common.kernels import map_rows
 
     products = Products(rows)
     error = products.bound + 1.01 * products.relative  # no similarity of unit rows is above 1.01
@@ -276,7 +276,7 @@ def _sweep(rows: UnitRows, wanted: np.ndarray, forest: _Forest) -> None:
                     forest.size_penalty, forest.squared, *forest.state, top, bottom,
                 )  # fmt: skip
 
-            for part in _merging.map_rows(work, len(strip), chunk=max(1, _AT_ONCE // len(columns))):
+            for part in map_rows(work, len(strip), chunk=max(1, _AT_ONCE // len(columns))):
                 found.append(part)
                 pending += len(part[0])
                 if pending > _PENDING:

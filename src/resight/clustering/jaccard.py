@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from resight.clustering.neighbours import Neighbours, nearest_neighbours
+from resight.clustering.search import Neighbours, nearest_neighbours
 from resight.errors import ResightError
 
 
@@ -49,14 +49,14 @@ def jaccard_distance(
     from resight.clustering import _kernels
 
     neighbours = _with_features(features_or_neighbours, k1, k2)
-    weights = encode(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    weights = neighbour_weights(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
     num_points = len(neighbours)
     pieces = list(jaccard_chunks(weights, invert(weights), max_distance))
     starts, columns, values = _kernels.mirror(*(np.concatenate(part) for part in zip(*pieces, strict=True)))
     return _csr(starts, columns, values, (num_points, num_points))
 
 
-def encode(
+def neighbour_weights(
     neighbours: Neighbours, *, depth: int, half_depth: int, k2: int, scale: np.ndarray | None = None
 ) -> sp.csr_matrix:
     """The neighbour weights V of :func:`jaccard_distance`.
@@ -75,6 +75,7 @@ def encode(
         ResightError: The neighbours are too few, or lack the features.
     """
     from resight.clustering import _kernels
+    from resight.common.kernels import map_rows
 
     num_points = len(neighbours)
     depth = min(depth, num_points)
@@ -97,7 +98,7 @@ def encode(
         def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
             return _kernels.reciprocal_rows(indices, start, stop, size)
 
-        parts = list(_kernels.map_rows(work, num_points, chunk=_chunk(num_points)))
+        parts = list(map_rows(work, num_points, chunk=_chunk(num_points)))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     full_counts, full = reciprocal(depth)
@@ -108,14 +109,14 @@ def encode(
             data, norm, indices, distances, full_counts, full, half_counts, half, scale, start, stop
         )
 
-    weights = _join(_kernels.map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
+    weights = _join(map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
     if k2 > 1:
         indptr, columns, values = weights.indptr, weights.indices, weights.data
 
         def average(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             return _kernels.mean_rows(indptr, columns, values, neighbours.indices, min(k2, neighbours.k), start, stop)
 
-        weights = _join(_kernels.map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
+        weights = _join(map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
     return weights
 
 
@@ -125,7 +126,7 @@ InvertedIndex = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def invert(weights: sp.csr_matrix) -> InvertedIndex:
     """Inverted index of V: which rows hold a column, ascending."""
-    from resight.clustering import _kernels
+    from resight.clustering.search import _kernels
 
     index: InvertedIndex = _kernels.invert(weights.indptr, weights.indices, weights.data, weights.shape[1])
     return index
@@ -143,6 +144,7 @@ def jaccard_chunks(
         rows: Rows to compare with all rows; by default every pair is done once, from its lower row.
     """
     from resight.clustering import _kernels
+    from resight.common.kernels import map_rows
 
     starts, holders, held, position = index
     chosen = weights if rows is None else weights[rows]
@@ -162,7 +164,7 @@ def jaccard_chunks(
             stop,
         )
 
-    return _kernels.map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
+    return map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
 
 
 def _with_features(features_or_neighbours: Any, k1: int, k2: int) -> Neighbours:

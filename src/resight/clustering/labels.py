@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from resight.clustering.dbscan import check_density, dbscan
-from resight.clustering.jaccard import check_depths, encode, invert, jaccard_chunks, jaccard_distance
-from resight.clustering.neighbours import Neighbours, Search, nearest_neighbours
-from resight.clustering.rows import UnitRows, room_for, unit_rows
+from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, jaccard_distance, neighbour_weights
+from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
+from resight.common.memory import room_for
 from resight.errors import ResightError
 
 _BLOCK = 8192  # features looked at together
@@ -219,7 +219,7 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
             f"{start}there are fewer crops than clustering.min_samples={min_samples}, so no crop can have enough "
             f"neighbours. Use more crops or lower clustering.min_samples."
         )
-    weights = encode(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    weights = neighbour_weights(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
     sample = np.arange(num_points)
     if num_points > _SAMPLED_ROWS:
         sample = np.linspace(0, num_points - 1, _SAMPLED_ROWS).astype(np.int64)

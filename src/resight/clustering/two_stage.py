@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from resight.clustering.jaccard import check_depths, encode, invert, jaccard_chunks
+from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, neighbour_weights
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera
-from resight.clustering.neighbours import Search, nearest_neighbours
-from resight.clustering.rows import UnitRows, unit_rows
+from resight.clustering.search import Search, UnitRows, nearest_neighbours, unit_rows
 from resight.errors import ResightError
 
 Contested = Literal["nearest", "out"]
@@ -95,7 +94,8 @@ def two_stage(
     joined = nearest_neighbours(
         np.concatenate([coordinates, centroids]), k1, search=search, recall=recall, device=device
     )
-    cluster, crop, distance = _kept(encode(joined, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2), size, keep)
+    weights = neighbour_weights(joined, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    cluster, crop, distance = _kept(weights, size, keep)
     wanted = np.bincount(crop, minlength=size)
     labels = np.full(size, -1) if unwanted == "out" else np.where(wanted == 0, first, -1)
     if contested == "out":
@@ -123,7 +123,7 @@ def principal_components(features: Any, components: int) -> np.ndarray:
     coefficient positive.
 
     Args:
-        features: ``(N, D)`` array, memory map or :class:`~resight.clustering.rows.UnitRows`.
+        features: ``(N, D)`` array, memory map or :class:`~resight.clustering.UnitRows`.
         components: c; clipped to N and D.
     """
     from scipy.linalg import eigh

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering._kernels import _jit, map_rows, run_rows
-
-__all__ = ["map_rows", "run_rows"]
+from resight.common.kernels import jit
 
 #: Right answers of one query that are each compared with the whole row; more are sorted, and each distance is looked up
 #: among them.
 _FEW = 1024
 
 
-@_jit(fastmath={"reassoc", "contract"})
+@jit(fastmath={"reassoc", "contract"})
 def _squared_length(row: np.ndarray) -> float:
     total = 0.0
     for t in range(row.shape[0]):
@@ -25,7 +23,7 @@ def _squared_length(row: np.ndarray) -> float:
     return total
 
 
-@_jit()
+@jit()
 def normalise_rows(
     raw: np.ndarray, target: np.ndarray, factors: np.ndarray, unit: np.ndarray, mark: np.ndarray, start: int, stop: int
 ) -> None:
@@ -61,7 +59,7 @@ def normalise_rows(
         mark[to] = total
 
 
-@_jit(fastmath={"reassoc", "contract"})
+@jit(fastmath={"reassoc", "contract"})
 def pair_cosines(
     rows: np.ndarray,
     row: np.ndarray,
@@ -80,12 +78,12 @@ def pair_cosines(
         out[p] = total
 
 
-@_jit()
+@jit()
 def _distance(cosine: float) -> float:
     return max(np.float32(2) - np.float32(2) * cosine, np.float32(0))
 
 
-@_jit()
+@jit()
 def distances_from_cosines(cosines: np.ndarray, start: int, stop: int) -> None:
     """``2 - 2 cos``, never negative, in place."""
     for i in range(start, stop):
@@ -94,7 +92,7 @@ def distances_from_cosines(cosines: np.ndarray, start: int, stop: int) -> None:
             row[j] = _distance(row[j])
 
 
-@_jit()
+@jit()
 def _count_closer(row: np.ndarray, value: float, column: int) -> int:
     """Entries of the row that rank before ``value`` at ``column``: smaller, or equal and further left."""
     left, rest = row[:column], row[column:]
@@ -106,7 +104,7 @@ def _count_closer(row: np.ndarray, value: float, column: int) -> int:
     return count
 
 
-@_jit()
+@jit()
 def _look_up_closer(row: np.ndarray, offset: int, values: np.ndarray, columns: np.ndarray, closer: np.ndarray) -> None:
     """Add to ``closer`` what :func:`_count_closer` finds for each of many values, in one pass over the row."""
     # A stable sort: columns ascend, so equal values stay in the order of the gallery.
@@ -129,7 +127,7 @@ def _look_up_closer(row: np.ndarray, offset: int, values: np.ndarray, columns: n
         closer[order[t]] += total
 
 
-@_jit()
+@jit()
 def count_rows(
     distances: np.ndarray,
     offset: int,
@@ -194,7 +192,7 @@ def count_rows(
             closer[chosen] += found
 
 
-@_jit()
+@jit()
 def add_jaccard(
     indptr: np.ndarray,
     members: np.ndarray,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight.common.devices import full_float32
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def unit_rows(
     Raises:
         ResightError: A row that is not finite or all zero, with its number.
     """
+    from resight.common.kernels import run_rows
     from resight.evaluation import _kernels
 
     which = range(len(rows)) if which is None else which
@@ -112,7 +114,7 @@ def unit_rows(
         _kernels.normalise_rows(raw, target[start:stop], factors, unit, mark, 0, len(raw))
 
     step = max(1, min(512, BLOCK_BYTES // (32 * rows.dim)))
-    _kernels.run_rows(work, len(which), chunk=step)
+    run_rows(work, len(which), chunk=step)
     bad = np.flatnonzero(target == -2)
     if len(bad):
         row = which[int(bad[0])]
@@ -179,12 +181,8 @@ def torch_product(columns: np.ndarray, device: str) -> Product:
         ) from error
 
     def multiply(rows: np.ndarray, out: np.ndarray) -> None:
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")  # TF32 keeps 10 bits only
-        try:
+        with full_float32():
             found: torch.Tensor = torch.from_numpy(rows).to(device) @ held
-        finally:
-            torch.set_float32_matmul_precision(precision)
         torch.from_numpy(out).copy_(found)
 
     return multiply
@@ -219,6 +217,7 @@ class DistanceRows:
 
     def __call__(self, rows: slice) -> np.ndarray:
         """``(len(rows), G)`` float32; the next call writes over it."""
+        from resight.common.kernels import run_rows
         from resight.evaluation import _kernels
 
         part = self._rows[rows]
@@ -230,7 +229,7 @@ class DistanceRows:
         def work(start: int, stop: int) -> None:
             _kernels.distances_from_cosines(out, start, stop)
 
-        _kernels.run_rows(work, len(out), chunk=64)
+        run_rows(work, len(out), chunk=64)
         if len(self._copies):
             out[:, self._copies] = out[:, self._originals]
         return out

@@ -386,6 +386,7 @@ def _count(
         known: ``(P,)`` distances of the right answers and their twins in the block, as :func:`_kernels.count_rows`
             takes them; ``None`` where the block is the whole gallery and holds them.
     """
+    from resight.common.kernels import run_rows
     from resight.evaluation import _kernels
 
     begins, columns, right = answers
@@ -397,7 +398,7 @@ def _count(
             distances, offset, begins, columns, right, values, known is not None, *twins, closer, start, stop
         )
 
-    _kernels.run_rows(work, len(distances), chunk=16)
+    run_rows(work, len(distances), chunk=16)
 
 
 def _score(labels: _Labels, blocks: Iterable[tuple[slice, np.ndarray]], max_rank: int, **about: Any) -> RankingMetrics:
@@ -425,6 +426,7 @@ def _score_streamed(
     The right answers' distances come first, pair by pair. The second pass counts who is closer; there, too, those
     pairs have the distances of the first, and so have exact duplicates of right answers, so that ties are kept.
     """
+    from resight.common.kernels import run_rows
     from resight.evaluation import _kernels
 
     own = begins, columns, right = _Answers(labels).of(slice(0, len(query)))
@@ -449,7 +451,7 @@ def _score_streamed(
             _kernels.pair_cosines(query, who, part, place, found[:, 0], first, last)
             _kernels.distances_from_cosines(found, first, last)
 
-        _kernels.run_rows(pair, len(pairs), chunk=4096)
+        run_rows(pair, len(pairs), chunk=4096)
         value[pairs] = found[:, 0]
 
     closer = np.zeros(len(columns), dtype=np.int64)

@@ -110,9 +110,7 @@ class Reranking:
     """
 
     def __init__(self, query: Rows, gallery: Rows, options: RerankOptions, device: str | None = None) -> None:
-        from resight.clustering.jaccard import encode
-        from resight.clustering.neighbours import nearest_neighbours
-        from resight.clustering.rows import UnitRows
+        from resight.clustering import UnitRows, nearest_neighbours, neighbour_weights
 
         num_queries, size = len(query), len(query) + len(gallery)
         features = np.empty((size, query.dim), dtype=np.float32)
@@ -125,7 +123,7 @@ class Reranking:
         )
         self._scale = np.asarray(neighbours.furthest, dtype=np.float32)
         self._scale[self._scale == 0] = 1
-        encoding = encode(
+        encoding = neighbour_weights(
             neighbours,
             depth=depth,
             half_depth=min(round(options.k1 / 2) + 1, size),  # Python rounds halves to even
@@ -137,6 +135,7 @@ class Reranking:
 
     def __call__(self, rows: slice) -> np.ndarray:
         """``(len(rows), G)`` float32; the next call writes over it."""
+        from resight.common.kernels import run_rows
         from resight.evaluation import _kernels
 
         final = self._distance_rows(rows)
@@ -158,5 +157,5 @@ class Reranking:
                 stop,
             )
 
-        _kernels.run_rows(work, len(final), chunk=32)
+        run_rows(work, len(final), chunk=32)
         return final

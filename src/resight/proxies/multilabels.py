@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resight.clustering.rows import room_for
+from resight.common.memory import room_for
 
 
 def log_multilabels(features: Tensor, agents: Tensor, scale: float = 30.0) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from resight.common.memory import available_memory
 from resight.errors import ResightError
 
 
@@ -72,7 +70,8 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
             f"Features must be a non-empty two-dimensional array of numbers, one row a crop; got shape "
             f"{array.shape} of {array.dtype}."
         )
-    from resight.clustering import _search
+    from resight.clustering.search import _kernels
+    from resight.common.kernels import run_rows
 
     fits = 4 * array.size <= (available_memory() // 3 if memory is None else memory)
     hold = fits or array.dtype not in (np.float16, np.float32, np.float64)
@@ -87,9 +86,9 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
         target = None if result is None else result[first : first + step]
 
         def work(start: int, stop: int, rows: Any = rows, target: Any = target, first: int = first) -> None:
-            _search.normalise_rows(rows, norm[first : first + step], target, start, stop)
+            _kernels.normalise_rows(rows, norm[first : first + step], target, start, stop)
 
-        _search.run_rows(work, len(rows), chunk=512)
+        run_rows(work, len(rows), chunk=512)
         bad = np.flatnonzero(~(norm[first : first + step] > 0))
         if len(bad):
             row = first + int(bad[0])
@@ -102,33 +101,3 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
         return UnitRows(result)
     plain = np.asarray(array)  # a memory map as an ordinary array, for the compiled kernels
     return UnitRows(plain.view(np.uint16) if plain.dtype == np.float16 else plain, norm)
-
-
-def room_for(shape: tuple[int, ...], kind: type, *, memory: int | None = None) -> np.ndarray:
-    """An uninitialised array: in memory, or a memory map of an unnamed temporary file where it would not fit.
-
-    Args:
-        shape: Of the array.
-        kind: Its type of numbers.
-        memory: Bytes it may take; by default a third of the memory available.
-    """
-    size = int(np.prod(shape)) * np.dtype(kind).itemsize
-    if size <= (available_memory() // 3 if memory is None else memory):
-        return np.empty(shape, kind)
-    with tempfile.TemporaryFile(prefix="resight-") as file:  # the map keeps the file alive
-        return np.memmap(file, kind, mode="w+", shape=shape)
-
-
-def available_memory() -> int:
-    """Bytes of memory that a process may still take: what the system has left, within a container's limit."""
-    left = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                left = int(line.split()[1]) * 1024
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        if limit.isdigit():
-            left = min(left, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii")))
-    except OSError:
-        pass
-    return max(left, 1 << 28)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering.rows import UnitRows
+from resight.clustering.search.rows import UnitRows
 
 #: Similarities held at once: 64 MiB of float32.
 TILE_ELEMENTS = 1 << 24
@@ -95,12 +95,11 @@ def _to_bfloat16(data: np.ndarray) -> tuple[Any, float]:
     """The rows as a bfloat16 tensor, and the largest length of a row's rounding error."""
     import torch
 
-    from resight.clustering import _search
+    from resight.clustering.search import _kernels
+    from resight.common.kernels import map_rows
 
     bits = np.empty(data.shape, np.uint16)
-    worst = max(
-        _search.map_rows(lambda start, stop: _search.round_bfloat16(data, bits, start, stop), len(data), chunk=512)
-    )
+    worst = max(map_rows(lambda start, stop: _kernels.round_bfloat16(data, bits, start, stop), len(data), chunk=512))
     return torch.from_numpy(bits).view(torch.bfloat16), 1.0001 * worst
 
 

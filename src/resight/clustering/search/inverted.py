@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering import _kernels
-from resight.clustering.exact import Candidates, exact_rows, search_some
-from resight.clustering.products import TILE_ELEMENTS, Products, quickest_product
-from resight.clustering.rows import UnitRows, available_memory, room_for
+from resight.clustering.search import _kernels
+from resight.clustering.search.exact import Candidates, exact_rows, search_some
+from resight.clustering.search.products import TILE_ELEMENTS, Products, quickest_product
+from resight.clustering.search.rows import UnitRows
+from resight.common.memory import available_memory, room_for
 
 _DIRECTIONS = 128
 _CANDIDATES = 3  # for each neighbour wanted

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from resight.clustering.exact import furthest_of, search_some
-from resight.clustering.rows import UnitRows
+from resight.clustering.search.exact import furthest_of, search_some
+from resight.clustering.search.rows import UnitRows
+from resight.common.devices import full_float32
 
 _SLACK = 32  # candidates beyond the neighbours asked for
 _TILE_ELEMENTS = 1 << 28  # similarities held at once: 1 GiB of float32
@@ -52,7 +51,7 @@ def search_on_device(
     width = max(kept + 1, tile_elements // height)
     again: list[np.ndarray] = []
     far_again: list[np.ndarray] = []
-    with torch.inference_mode(), _full_float32():
+    with torch.inference_mode(), full_float32():
         blocks = [
             (left, torch.from_numpy(np.ascontiguousarray(rows.take(slice(left, left + width)))).to(device))
             for left in range(0, size, width)
@@ -135,16 +134,3 @@ def _ordered(part: Any, blocks: list[tuple[int, Any]], best: _Best) -> tuple[Any
         apart = part[first : first + step, None].double() - other.double()
         exact[first : first + step] = apart.square_().sum(dim=2).float()
     return where, exact, exact.argsort(dim=1, stable=True)
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """No TensorFloat-32 in matrix products: its error would be that of bfloat16."""
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -14,16 +14,84 @@ Rows and columns have numbers of their own, ``0 … N-1``; row r has its buffer 
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
-from resight.clustering._kernels import _jit, grown, map_rows, pair_distance, run_rows
+from resight.common.kernels import jit
 
-__all__ = ["map_rows", "run_rows"]
-
-_LANES = 64  # similarities looked at together
+LANES = 64  # similarities looked at together
 
 
-@_jit()
+@jit()
+def grown(array: np.ndarray, size: int, capacity: int) -> np.ndarray:
+    """A longer array that starts with the first ``size`` entries (a loop: it compiles faster than a slice)."""
+    result = np.empty(capacity, array.dtype)
+    for t in range(size):
+        result[t] = array[t]
+    return result
+
+
+@jit()
+def from_half(bits: int) -> float:
+    """The float16 whose bits these are, as float32."""
+    magnitude = np.uint32((bits & np.uint32(0x7FFF)) << np.uint32(13))
+    sign = np.uint32((bits & np.uint32(0x8000)) << np.uint32(16))
+    return np.uint32(magnitude | sign).view(np.float32) * np.float32(2.0**112)
+
+
+def unit_value(data: np.ndarray, norm: np.ndarray | None, i: int, t: int) -> float:
+    """Entry ``(i, t)`` of :class:`~resight.clustering.UnitRows`, in float64 (a float32 number)."""
+    raise NotImplementedError("compiled only")
+
+
+@numba.extending.overload(unit_value, inline="always")
+def _unit_value(data, norm, i, t):  # type: ignore[no-untyped-def]  # numba compares the bare signatures
+    if norm is None or isinstance(norm, numba.types.NoneType):
+        return lambda data, norm, i, t: np.float64(data[i, t])
+    if data.dtype == numba.uint16:
+        return lambda data, norm, i, t: np.float64(np.float32(np.float64(from_half(np.uint32(data[i, t]))) / norm[i]))
+    return lambda data, norm, i, t: np.float64(np.float32(np.float64(data[i, t]) / norm[i]))
+
+
+@jit(fastmath={"reassoc", "contract"})
+def pair_distance(data: np.ndarray, norm: np.ndarray | None, i: int, j: int) -> float:
+    """Squared Euclidean distance of two unit rows, summed in float64: exactly symmetric, 0 for equal rows."""
+    total = 0.0
+    for t in range(data.shape[1]):
+        difference = unit_value(data, norm, i, t) - unit_value(data, norm, j, t)
+        total += difference * difference
+    return total
+
+
+@jit()
+def invert(
+    indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, num_columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Inverted index of sparse rows: which rows hold a column, ascending, with their values.
+
+    Returns:
+        ``(num_columns + 1,)`` starts of the lists, their rows (int32) and values, and where in them each entry went.
+    """
+    starts = np.zeros(num_columns + 1, np.int64)
+    for p in range(columns.shape[0]):
+        starts[columns[p] + 1] += 1
+    for m in range(num_columns):
+        starts[m + 1] += starts[m]
+    place = starts[:-1].copy()
+    rows = np.empty(columns.shape[0], np.int32)
+    held = np.empty(columns.shape[0], values.dtype)
+    position = np.empty(columns.shape[0], np.int64)
+    for i in range(indptr.shape[0] - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            q = place[columns[p]]
+            place[columns[p]] += 1
+            rows[q] = i
+            held[q] = values[p]
+            position[p] = q
+    return starts, rows, held, position
+
+
+@jit()
 def normalise_rows(raw: np.ndarray, norm: np.ndarray, out: np.ndarray | None, start: int, stop: int) -> None:
     """Lengths of rows ``start..stop``, and the rows divided by them where ``out`` is given; a bad row gets NaN or 0."""
     dim = raw.shape[1]
@@ -49,8 +117,8 @@ def normalise_rows(raw: np.ndarray, norm: np.ndarray, out: np.ndarray | None, st
                 out[i, t] = np.float32(np.float64(raw[i, t]) / length)
 
 
-@_jit()
-def kth_largest(values: np.ndarray, rank: int) -> float:
+@jit()
+def kthlargest(values: np.ndarray, rank: int) -> float:
     """The ``rank``-th largest (1: the largest) of float32 values, by quickselect; they are left untouched."""
     work = values.copy()
     low = 0
@@ -80,13 +148,13 @@ def kth_largest(values: np.ndarray, rank: int) -> float:
     return work[target]
 
 
-@_jit()
+@jit()
 def threshold(kth: float, margin: float, relative: float) -> float:
     """What the approximate similarity of a true neighbour reaches at least, given the k-th best approximate one."""
     return kth - margin - relative * abs(kth)
 
 
-@_jit()
+@jit()
 def _drop(value: np.ndarray, where: np.ndarray, count: int, cut: float) -> int:
     """Keep the candidates at or above ``cut``, in order; how many they are."""
     kept = 0
@@ -98,7 +166,7 @@ def _drop(value: np.ndarray, where: np.ndarray, count: int, cut: float) -> int:
     return kept
 
 
-@_jit(inline="never")
+@jit(inline="never")
 def _thin_out(
     value: np.ndarray,
     where: np.ndarray,
@@ -113,20 +181,20 @@ def _thin_out(
 ) -> float:
     """Drop the candidates of the row at ``slot`` that cannot be among its nearest; its new ``cut``."""
     size = count[slot]
-    cut[slot] = np.float32(threshold(kth_largest(value[:size], need), margin, relative))
+    cut[slot] = np.float32(threshold(kthlargest(value[:size], need), margin, relative))
     size = _drop(value, where, size, cut[slot])
     capacity = value.shape[0]
     if 4 * size > 3 * capacity:  # too many within the error of the k-th: keep the best half
         spilt[slot] = True
-        cut[slot] = np.float32(kth_largest(value[:size], capacity // 2))
+        cut[slot] = np.float32(kthlargest(value[:size], capacity // 2))
         size = min(_drop(value, where, size, cut[slot]), capacity // 2)
     count[slot] = size
     full[slot] = min(capacity, 2 * size + 32)
     return cut[slot]
 
 
-@_jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
-def _largest(row: np.ndarray, first: int, last: int) -> float:
+@jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
+def largest(row: np.ndarray, first: int, last: int) -> float:
     """Largest of ``row[first:last]``: a loop that the compiler turns into vector instructions."""
     result = row[first]
     for c in range(first + 1, last):
@@ -134,7 +202,7 @@ def _largest(row: np.ndarray, first: int, last: int) -> float:
     return result
 
 
-@_jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
+@jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
 def _largest_above(row: np.ndarray, bar: np.ndarray, first: int, last: int, start: int) -> float:
     """Largest of ``row[c] - bar[c - start]`` for c from ``first`` to before ``last``, likewise."""
     result = row[first] - bar[first - start]
@@ -143,7 +211,7 @@ def _largest_above(row: np.ndarray, bar: np.ndarray, first: int, last: int, star
     return result
 
 
-@_jit()
+@jit()
 def offer_rows(
     tile: np.ndarray,
     row_ids: np.ndarray,
@@ -167,9 +235,9 @@ def offer_rows(
         row = row_ids[r]
         slot = row - origin
         bar = cut[slot]
-        for first in range(0, width, _LANES):
-            last = min(first + _LANES, width)
-            if _largest(tile[r], first, last) >= bar:
+        for first in range(0, width, LANES):
+            last = min(first + LANES, width)
+            if largest(tile[r], first, last) >= bar:
                 for c in range(first, last):
                     if tile[r, c] >= bar and column_ids[c] != row:
                         if count[slot] == full[slot]:
@@ -183,7 +251,7 @@ def offer_rows(
                         count[slot] += 1
 
 
-@_jit()
+@jit()
 def offer_columns(
     tile: np.ndarray,
     row_ids: np.ndarray,
@@ -206,8 +274,8 @@ def offer_columns(
     for c in range(start, stop):
         bar[c - start] = cut[column_ids[c] - origin]
     for r in range(tile.shape[0]):
-        for first in range(start, stop, _LANES):
-            last = min(first + _LANES, stop)
+        for first in range(start, stop, LANES):
+            last = min(first + LANES, stop)
             if _largest_above(tile[r], bar, first, last, start) >= 0:
                 for c in range(first, last):
                     if tile[r, c] >= bar[c - start] and row_ids[r] != column_ids[c]:
@@ -223,7 +291,7 @@ def offer_columns(
                         count[slot] += 1
 
 
-@_jit()
+@jit()
 def _write_nearest(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -251,7 +319,7 @@ def _write_nearest(
         distances[t + 1] = exact[position]
 
 
-@_jit()
+@jit()
 def finish_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -278,7 +346,7 @@ def finish_rows(
         if size < indices.shape[1] - 1:
             continue
         if size > need > 0:
-            cut = np.float32(threshold(kth_largest(value[slot, :size], need), margin, relative))
+            cut = np.float32(threshold(kthlargest(value[slot, :size], need), margin, relative))
             size = _drop(value[slot], where[slot], size, cut)
         i = origin + slot
         _write_nearest(data, norm, i, where[slot, :size], indices[i], distances[i])
@@ -286,7 +354,7 @@ def finish_rows(
     return computed
 
 
-@_jit()
+@jit()
 def furthest_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -305,7 +373,7 @@ def furthest_rows(
         furthest[origin + slot] = largest
 
 
-@_jit()
+@jit()
 def search_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -320,7 +388,7 @@ def search_rows(
     """Nearest neighbours of rows ``start..stop`` of a tile that spans all columns, with buffers that grow as needed.
 
     Args:
-        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`.
+        data: ``(N, D)`` of :class:`~resight.clustering.UnitRows`.
         norm: Its ``norm``.
         tile: ``(B, N)`` float32 similarities, each within ``margin / 2`` of the true one.
         row_ids: ``(B,)`` which crops the rows of the tile are.
@@ -343,7 +411,7 @@ def search_rows(
             s = tile[r, j]
             if s >= cut and j != i and need > 0:
                 if count == capacity:
-                    cut = np.float32(kth_largest(value, need) - margin)
+                    cut = np.float32(kthlargest(value, need) - margin)
                     count = _drop(value, where, count, cut)
                     if 2 * count > capacity:
                         capacity *= 2
@@ -355,11 +423,11 @@ def search_rows(
                 where[count] = j
                 count += 1
         if count > need > 0:
-            count = _drop(value, where, count, np.float32(kth_largest(value[:count], need) - margin))
+            count = _drop(value, where, count, np.float32(kthlargest(value[:count], need) - margin))
         _write_nearest(data, norm, i, where[:count], indices[r], distances[r])
 
 
-@_jit()
+@jit()
 def furthest_of_tile(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -380,7 +448,7 @@ def furthest_of_tile(
         furthest[r] = largest
 
 
-@_jit()
+@jit()
 def round_bfloat16(block: np.ndarray, bits: np.ndarray, start: int, stop: int) -> float:
     """Round rows ``start..stop`` to bfloat16 (to nearest, ties to even), as their bits; largest length of an error."""
     worst = 0.0

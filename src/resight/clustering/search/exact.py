@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering import _search
-from resight.clustering.products import TILE_ELEMENTS, Products
-from resight.clustering.rows import UnitRows, available_memory
+from resight.clustering.search import _kernels
+from resight.clustering.search.products import TILE_ELEMENTS, Products
+from resight.clustering.search.rows import UnitRows
+from resight.common.kernels import map_rows, run_rows
+from resight.common.memory import available_memory
 
 _ROWS_PER_TASK = 64
 _READ_AT_ONCE = 1 << 25  # numbers of rows that are not held in memory
 
 
 class Candidates:
-    """Buffers of candidates for consecutive rows; :mod:`resight.clustering._search` says what they hold.
+    """Buffers of candidates for consecutive rows; :mod:`resight.clustering.search._kernels` says what they hold.
 
     Args:
         origin: First row.
@@ -44,7 +46,7 @@ class Candidates:
 
     def offer(self, tile: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, to_columns: bool = False) -> None:
         """Offer the crops ``columns`` of a tile to the crops ``rows``, or the other way round."""
-        kernel, size = (_search.offer_columns, len(columns)) if to_columns else (_search.offer_rows, len(rows))
+        kernel, size = (_kernels.offer_columns, len(columns)) if to_columns else (_kernels.offer_rows, len(rows))
 
         def work(start: int, stop: int) -> None:
             kernel(
@@ -52,20 +54,20 @@ class Candidates:
                 max(self.need, 1), self.margin, self.slope, start, stop,
             )  # fmt: skip
 
-        _search.run_rows(work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1]))
+        run_rows(work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1]))
 
     def finish(self, rows: UnitRows, indices: np.ndarray, distances: np.ndarray) -> int:
         """Write the exact order of the candidates of every row; how many distances that took."""
 
         def work(start: int, stop: int) -> int:
             return int(
-                _search.finish_rows(
+                _kernels.finish_rows(
                     rows.data, rows.norm, self.origin, self.value, self.where, self.count, self.need,
                     self.margin, self.slope, indices, distances, start, stop,
                 )
             )  # fmt: skip
 
-        return sum(_search.map_rows(work, len(self.count), chunk=_ROWS_PER_TASK))
+        return sum(map_rows(work, len(self.count), chunk=_ROWS_PER_TASK))
 
 
 def search_exact(
@@ -157,19 +159,19 @@ def exact_rows(rows: UnitRows, wanted: np.ndarray, k: int) -> tuple[np.ndarray, 
     for part, tile, margin in _whole_rows(rows, wanted):
 
         def work(start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin) -> None:
-            _search.search_rows(
+            _kernels.search_rows(
                 rows.data, rows.norm, tile, wanted[part], margin, indices[part], distances[part], start, stop
             )
 
-        _search.run_rows(work, len(tile), chunk=16)
+        run_rows(work, len(tile), chunk=16)
     return indices, distances
 
 
 def _finish_furthest(far: Candidates, rows: UnitRows, furthest: np.ndarray) -> None:
     def work(start: int, stop: int) -> None:
-        _search.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
+        _kernels.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
 
-    _search.run_rows(work, len(far.count), chunk=_ROWS_PER_TASK)
+    run_rows(work, len(far.count), chunk=_ROWS_PER_TASK)
 
 
 def furthest_of(rows: UnitRows, wanted: np.ndarray, furthest: np.ndarray) -> None:
@@ -180,9 +182,9 @@ def furthest_of(rows: UnitRows, wanted: np.ndarray, furthest: np.ndarray) -> Non
         def work(
             start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin, out: Any = result
         ) -> None:
-            _search.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
+            _kernels.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
 
-        _search.run_rows(work, len(tile), chunk=16)
+        run_rows(work, len(tile), chunk=16)
         furthest[wanted[part]] = result
 
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from resight.clustering.rows import UnitRows, room_for, unit_rows
+from resight.clustering.search.rows import UnitRows, unit_rows
+from resight.common.memory import room_for
 from resight.errors import ResightError
 
 Search = Literal["auto", "exact", "approximate"]
@@ -60,7 +61,7 @@ def nearest_neighbours(
     all crops that the products' worst error does not rule out, and orders these by exact distance: the float64 sum of
     squared differences of the float32 unit rows, rounded to float32. Neither the number of threads nor the memory
     given changes its result. The approximate search does the same with the crops of the nearest cells of an inverted
-    file (:mod:`resight.clustering.inverted`).
+    file (:mod:`resight.clustering.search.inverted`).
 
     Args:
         features: ``(N, D)`` array or memory map of numbers (float16, float32, …), which may be larger than the memory;
@@ -79,7 +80,7 @@ def nearest_neighbours(
 
     Raises:
         ResightError: A setting is out of range, or the features are not usable (see
-            :func:`resight.clustering.rows.unit_rows`).
+            :func:`resight.clustering.unit_rows`).
     """
     if k < 1:
         raise ResightError(f"The number of neighbours k must be at least 1, got {k}.")
@@ -89,8 +90,8 @@ def nearest_neighbours(
         raise ResightError(f"clustering.recall must be above 0 and at most 1, got {recall}.")
     if furthest and search == "approximate":
         raise ResightError("The furthest crops need an exact search: set search to exact, or leave furthest out.")
-    from resight.clustering.exact import search_exact
-    from resight.clustering.products import Products
+    from resight.clustering.search.exact import search_exact
+    from resight.clustering.search.products import Products
 
     rows = unit_rows(features, memory=memory)
     k = min(int(k), len(rows))
@@ -100,14 +101,14 @@ def nearest_neighbours(
     on_device = device is not None and str(device).split(":")[0] != "cpu"
     limit = APPROXIMATE_ABOVE * (10 if on_device else 1)
     if search == "approximate" or (search == "auto" and not furthest and len(rows) > limit):
-        from resight.clustering.inverted import search_approximate
+        from resight.clustering.search.inverted import search_approximate
 
         found = search_approximate(rows, indices, distances, recall=recall, memory=memory)
         return Neighbours(indices, distances, rows, recall=found["recall"])
     if on_device:
         import torch
 
-        from resight.clustering.device import search_on_device
+        from resight.clustering.search.device import search_on_device
 
         search_on_device(rows, indices, distances, far, torch.device(device))
     else:

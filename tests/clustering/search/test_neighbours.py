@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from resight.clustering import Neighbours, nearest_neighbours
-from resight.clustering.device import search_on_device
-from resight.clustering.exact import search_exact
-from resight.clustering.inverted import search_approximate
-from resight.clustering.products import Products
-from resight.clustering.rows import unit_rows as rows_of
+from resight.clustering import unit_rows as rows_of
+from resight.clustering.search.device import search_on_device
+from resight.clustering.search.exact import search_exact
+from resight.clustering.search.inverted import search_approximate
+from resight.clustering.search.products import Products
 from resight.errors import ResightError
 
 
@@ -164,7 +164,7 @@ def test_features_that_stay_on_disk_give_the_same_neighbours(tmp_path):
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_rows_read_by_compiled_code_equal_those_numpy_reads(kind):
-    from resight.clustering._kernels import pair_distance
+    from resight.clustering.search._kernels import pair_distance
 
     x = random_features(np.random.default_rng(8), 40, 33).astype(kind)
     x[0] = np.float16(6e-8)  # subnormal as float16
