@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from resight.common.kernels import jit
+from resight.common.unit import unit_number
 
 #: Right answers of one query that are each compared with the whole row; more are sorted, and each distance is looked up
 #: among them.
@@ -49,7 +50,7 @@ def normalise_rows(
             continue
         for t in range(raw.shape[1]):
             # adding 0 makes -0 a 0, so that equal rows have equal bits
-            unit[to, t] = np.float32(np.float64(raw[i, t]) / length) + np.float32(0)
+            unit[to, t] = unit_number(raw[i, t], length) + np.float32(0)
         bits = unit[to].view(np.uint32)
         total = np.uint64(0)
         for t in range(raw.shape[1]):

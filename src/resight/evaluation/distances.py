@@ -96,6 +96,7 @@ def unit_rows(
         ResightError: A row that is not finite or all zero, with its number.
     """
     from resight.common.kernels import run_rows
+    from resight.common.unit import plain_floats
     from resight.evaluation import _kernels
 
     which = range(len(rows)) if which is None else which
@@ -107,10 +108,7 @@ def unit_rows(
 
     def work(start: int, stop: int) -> None:
         part = which[start:stop]
-        raw = rows.read(slice(part.start, part.stop) if isinstance(part, range) else part)
-        if raw.dtype not in (np.float32, np.float64):
-            raw = raw.astype(np.float32 if raw.dtype == np.float16 else np.float64)
-        raw = np.ascontiguousarray(raw)
+        raw = plain_floats(rows.read(slice(part.start, part.stop) if isinstance(part, range) else part))
         _kernels.normalise_rows(raw, target[start:stop], factors, unit, mark, 0, len(raw))
 
     step = max(1, min(512, BLOCK_BYTES // (32 * rows.dim)))

@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from resight.common.kernels import jit
+from resight.common.unit import unit_number
 
 LANES = 64  # similarities looked at together
 
@@ -49,8 +50,8 @@ def _unit_value(data, norm, i, t):  # type: ignore[no-untyped-def]  # numba comp
     if norm is None or isinstance(norm, numba.types.NoneType):
         return lambda data, norm, i, t: np.float64(data[i, t])
     if data.dtype == numba.uint16:
-        return lambda data, norm, i, t: np.float64(np.float32(np.float64(from_half(np.uint32(data[i, t]))) / norm[i]))
-    return lambda data, norm, i, t: np.float64(np.float32(np.float64(data[i, t]) / norm[i]))
+        return lambda data, norm, i, t: np.float64(unit_number(from_half(np.uint32(data[i, t])), norm[i]))
+    return lambda data, norm, i, t: np.float64(unit_number(data[i, t], norm[i]))
 
 
 @jit(fastmath={"reassoc", "contract"})
@@ -114,7 +115,7 @@ def normalise_rows(raw: np.ndarray, norm: np.ndarray, out: np.ndarray | None, st
         norm[i] = length
         if out is not None:
             for t in range(dim):
-                out[i, t] = np.float32(np.float64(raw[i, t]) / length)
+                out[i, t] = unit_number(raw[i, t], length)
 
 
 @jit()

@@ -72,6 +72,7 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
         )
     from resight.clustering.search import _kernels
     from resight.common.kernels import run_rows
+    from resight.common.unit import plain_floats
 
     fits = 4 * array.size <= (available_memory() // 3 if memory is None else memory)
     hold = fits or array.dtype not in (np.float16, np.float32, np.float64)
@@ -80,9 +81,7 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
 
     step = max(1, (32 << 20) // (4 * array.shape[1]))
     for first in range(0, len(array), step):
-        rows = np.ascontiguousarray(array[first : first + step])
-        if rows.dtype not in (np.float32, np.float64):
-            rows = rows.astype(np.float32 if rows.dtype == np.float16 else np.float64)
+        rows = plain_floats(array[first : first + step])
         target = None if result is None else result[first : first + step]
 
         def work(start: int, stop: int, rows: Any = rows, target: Any = target, first: int = first) -> None:
