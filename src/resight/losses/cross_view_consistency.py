@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from resight.proxies.camera_statistics import camera_statistics
+from resight.common.statistics import camera_statistics
 
 
 def cross_view_consistency(log_multilabels: Tensor, camera: Tensor, cameras: int, mean: Tensor, std: Tensor) -> Tensor:

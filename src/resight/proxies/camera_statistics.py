@@ -7,28 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from resight.common.statistics import camera_statistics
 from resight.proxies.state import register_state
-
-
-def camera_statistics(values: Tensor, camera: Tensor, cameras: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and standard deviation of each camera's rows.
-
-    Args:
-        values: ``(B, P)``.
-        camera: ``(B,)`` int64 in 0…V−1.
-        cameras: V.
-
-    Returns:
-        ``(V, P)`` means and standard deviations (n − 1 in the denominator; the gradient of one that is 0 is taken as
-        0), and ``(V,)`` bool: whether a camera has the two rows that a deviation takes.
-    """
-    # sums as products: no shape depends on the cameras, and a GPU adds in the same order each time
-    inside = (camera == torch.arange(cameras, device=camera.device)[:, None]).to(values.dtype)
-    count = inside.sum(1, keepdim=True)
-    mean = inside @ values / count.clamp(min=1)
-    variance = inside @ (values - inside.T @ mean).square() / (count - 1).clamp(min=1)
-    spread = variance > 0
-    return mean, torch.where(spread, variance, 1.0).sqrt() * spread, (count > 1).squeeze(1)
 
 
 class CameraStatistics(nn.Module):
