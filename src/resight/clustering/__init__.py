@@ -1,6 +1,6 @@
-"""Clustering: neighbours, k-reciprocal Jaccard distance, DBSCAN, k-means in two stages, pseudo-labels, their quality.
+"""From features to pseudo-labels: neighbour search, Jaccard distance, DBSCAN, bottom-up and two-stage clustering.
 
-Works on plain arrays and imports no other room of the package. Compiled kernels load on first use.
+All functions take and return arrays. Compiled loops load on first use.
 """
 
 from resight.clustering.agreement import cross_agreement
