@@ -303,8 +303,8 @@ def test_impossible_size_penalties_are_refused(size_penalty):
         ([0, 1, -1, 1], r"Crop 2 is an outlier \(label -1\)"),
         ([-1, -1, -1, -1], r"Crop 0 is an outlier"),
         ([0, 1, -2, 1], "got -2"),
-        ([[0, 1, 2, 3]], "one integer a crop"),
-        ([0.0, 1.0, 2.0, 3.0], "one integer a crop"),
+        ([[0, 1, 2, 3]], "one integer per crop"),
+        ([0.0, 1.0, 2.0, 3.0], "one integer per crop"),
     ],
 )
 def test_labels_that_are_no_clusters_are_refused(labels, says):

@@ -88,7 +88,7 @@ def test_centring_without_cameras_is_refused():
     x, _, _ = people(6)
     with pytest.raises(ResightError, match=r"clustering\.centre_cameras needs the camera"):
         cluster_crops(x, centre_cameras=True)
-    with pytest.raises(ResightError, match="one camera a crop"):
+    with pytest.raises(ResightError, match="one camera per crop"):
         cluster_crops(x, camera=np.zeros(3, int), centre_cameras=True)
 
 
@@ -173,8 +173,8 @@ def test_pseudo_labels():
         ([0, 2, 2], "no crop has label 1"),
         ([1, 1], "no crop has label 0"),
         ([-2, 0], "got -2"),
-        ([0.0, 1.0], "one integer a crop"),
-        ([[0, 1]], "one integer a crop"),
+        ([0.0, 1.0], "one integer per crop"),
+        ([[0, 1]], "one integer per crop"),
     ],
 )
 def test_labels_that_are_not_contiguous_are_refused(bad, says):

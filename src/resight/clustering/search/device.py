@@ -1,4 +1,4 @@
-"""Exact nearest neighbours on a GPU, with torch alone."""
+"""Exact nearest neighbours on a GPU, with PyTorch."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def search_on_device(
     tile_elements: int = _TILE_ELEMENTS,
     slack: int = _SLACK,
 ) -> dict[str, float]:
-    """Write the exact neighbours of all rows, found on a device.
+    """Writes the exact neighbours of all rows, found on a device of PyTorch.
 
-    A product in full float32 chooses ``k + slack`` candidates of a row, which are ordered by their distance in float64.
-    Where the k-th of them is not certainly nearer than whatever was left out, the row is searched again on the CPU.
+    Similarities in full float32 choose ``k + slack`` candidates per row, which are sorted by their distance in float64.
+    A row whose k-th candidate is not certainly nearer than all crops that were left out is searched again on the CPU.
 
     Args:
         rows: N rows.
         indices: ``(N, k)`` int32, written.
         distances: ``(N, k)`` float32, written.
-        furthest: ``(N,)`` float32, written where given.
+        furthest: ``(N,)`` float32 largest distance of each row, written; ``None`` does not compute it.
         device: A ``torch.device``.
         tile_elements: Similarities held at once on the device.
-        slack: Candidates beyond k.
+        slack: Candidates per row beyond k.
 
     Returns:
-        ``repeated``, the number of rows searched again.
+        ``repeated``, the number of rows that were searched again.
     """
     import torch
 
@@ -91,7 +91,12 @@ def search_on_device(
 
 
 class _Best:
-    """The largest (or smallest) similarities of each row so far, and their columns."""
+    """The largest or smallest similarities of each of B rows so far, and their columns.
+
+    Args:
+        count: Similarities to keep per row.
+        largest: Whether to keep the largest.
+    """
 
     def __init__(self, count: int, largest: bool) -> None:
         self.count = count
@@ -100,6 +105,7 @@ class _Best:
         self.where: Any = None
 
     def add(self, tile: Any, first: int) -> None:
+        """Adds ``(B, W)`` similarities to the columns from ``first`` on."""
         import torch
 
         value, where = tile.topk(min(self.count, tile.shape[1]), dim=1, largest=self.largest)
@@ -111,12 +117,17 @@ class _Best:
         self.value, self.where = value, where
 
     def worst(self) -> Any:
-        """``(B,)`` the last similarity kept: nothing left out is better."""
+        """``(B,)`` last similarity kept per row: no column that was left out has a better one."""
         return self.value.amin(dim=1) if self.largest else self.value.amax(dim=1)
 
 
 def _ordered(part: Any, blocks: list[tuple[int, Any]], best: _Best) -> tuple[Any, Any, Any]:
-    """Candidates by ascending column, their exact distances (float32), and their order by distance, ties by column."""
+    """Sorts the C candidates of B rows.
+
+    Returns:
+        ``(B, C)`` candidates by ascending column; ``(B, C)`` float32 distances; and ``(B, C)`` order of the candidates
+        by distance, ties by column.
+    """
     import torch
 
     where, _ = best.where.sort(dim=1)

@@ -1,4 +1,4 @@
-"""Nearest neighbours of L2-normalised features: exact, or approximate for very many crops."""
+"""Nearest neighbours of L2-normalised features: exact, or approximate for many crops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from resight.errors import ResightError
 
 Search = Literal["auto", "exact", "approximate"]
 
-#: More crops than this are searched approximately on a CPU, and ten times as many on a GPU, unless told otherwise.
+#: Number of crops above which ``search="auto"`` is approximate on a CPU; on a GPU it is ten times as many.
 APPROXIMATE_ABOVE = 150_000
 
 
@@ -22,11 +22,11 @@ class Neighbours:
     """The nearest neighbours of every crop.
 
     Attributes:
-        indices: ``(N, k)`` int32. Row i holds i itself first, then the others, nearest first; ties by index.
+        indices: ``(N, k)`` int32. Row i holds crop i first, then the other crops, nearest first and ties by index.
         distances: ``(N, k)`` float32 squared Euclidean distances of the L2-normalised features.
-        features: The L2-normalised features the distances belong to. The Jaccard distance
-            needs them for members of the expanded sets that are not among the k neighbours.
-        furthest: ``(N,)`` float32 largest squared distance of each row, where it was asked for.
+        features: The L2-normalised features. The Jaccard distance needs them for set members that are not among the k
+            neighbours.
+        furthest: ``(N,)`` float32 squared distance of each crop to the crop farthest from it, or ``None``.
         recall: Share of the true neighbours found, measured on a sample; ``None`` after an exact search.
     """
 
@@ -41,7 +41,7 @@ class Neighbours:
 
     @property
     def k(self) -> int:
-        """Number of neighbours a row, the crop itself included."""
+        """Number of neighbours per crop, the crop itself counted."""
         return int(self.indices.shape[1])
 
 
@@ -55,32 +55,34 @@ def nearest_neighbours(
     device: Any = None,
     memory: int | None = None,
 ) -> Neighbours:
-    """Find the k nearest neighbours of every row, the row itself included and first.
+    """Finds the k nearest neighbours of every crop, the crop itself first.
 
-    The exact search looks at approximate similarities (bfloat16 products where the processor is quick at them), keeps
-    all crops that the products' worst error does not rule out, and orders these by exact distance: the float64 sum of
-    squared differences of the float32 unit rows, rounded to float32. Neither the number of threads nor the memory
-    given changes its result. The approximate search does the same with the crops of the nearest cells of an inverted
-    file (:mod:`resight.clustering.search.inverted`).
+    The distance is the squared Euclidean distance of L2-normalised features: a float64 sum over the float32 numbers,
+    rounded to float32. The exact search computes approximate similarities, in bfloat16 where the processor is fast at
+    it, keeps every crop that the error bound of the similarities allows, and sorts these crops by distance. Its result
+    does not depend on the number of threads or on ``memory``. The approximate search does the same with the crops in
+    the nearest cells of an inverted file (Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search",
+    TPAMI 2011).
 
     Args:
-        features: ``(N, D)`` array or memory map of numbers (float16, float32, …), which may be larger than the memory;
-            L2-normalised here.
-        k: Neighbours a row, the row itself included; clipped to N.
+        features: ``(N, D)`` array or memory map of numbers, which may be larger than the memory; L2-normalised here. Or
+            :class:`~resight.clustering.UnitRows`.
+        k: Neighbours per crop, the crop itself counted, at least 1; clipped to N.
         search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
-        recall: Share of the true neighbours that the approximate search aims to find, above 0 and at most 1.
-        furthest: Also find the largest distance of each row; not with an approximate search.
-        device: Where to search exactly, as torch names it (``"cuda"``); ``None`` and ``"cpu"`` are the CPU.
-        memory: Bytes that features and candidates may take each before they are read from disk or done in parts; by
-            default, shares of what is available.
+        recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
+        furthest: Whether to find the largest distance of each crop as well; needs an exact search.
+        device: Device of PyTorch that searches exactly, such as ``"cuda"``; ``None`` and ``"cpu"`` are the CPU.
+        memory: Bytes that normalised features, results and candidates may each take in memory. Features that need more
+            are read from their array as needed, results lie in an unnamed temporary file (``TMPDIR`` chooses its
+            folder), and candidates are processed in parts. By default a third, or for candidates a quarter, of the
+            memory that is available.
 
     Returns:
-        Neighbours of all rows. Results that do not fit in memory lie in an unnamed temporary file (``TMPDIR`` says
-        where).
+        The neighbours of every crop.
 
     Raises:
-        ResightError: A setting is out of range, or the features are not usable (see
-            :func:`resight.clustering.unit_rows`).
+        ResightError: An argument is out of range, or the features are empty, not two-dimensional, not finite or have a
+            row of zeros.
     """
     if k < 1:
         raise ResightError(f"The number of neighbours k must be at least 1, got {k}.")

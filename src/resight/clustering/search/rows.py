@@ -1,4 +1,4 @@
-"""Features as rows of length 1: held in memory where they fit, else read from their memory map as needed."""
+"""Features as rows of length 1: in memory where they fit, else read from their array as needed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from resight.errors import ResightError
 
 @dataclass(frozen=True, eq=False)
 class UnitRows:
-    """L2-normalised features. A number is ``float32(x / norm)``, divided in float64, wherever it is asked for.
+    """L2-normalised features: every number is ``x / norm``, divided in float64 and rounded to float32.
 
     Attributes:
-        data: ``(N, D)`` float32 of length 1 where ``norm`` is ``None``; else the features as given, float16 as the
-            uint16 of its bits (the compiled kernels read no float16).
+        data: ``(N, D)`` float32 rows of length 1 where ``norm`` is ``None``. Otherwise the features as they were given,
+            with the bits of float16 as uint16, because compiled loops read no float16.
         norm: ``(N,)`` float64 length of each row of ``data``, or ``None``.
     """
 
@@ -29,7 +29,7 @@ class UnitRows:
 
     @property
     def dim(self) -> int:
-        """Numbers a row, D."""
+        """D, the numbers per row."""
         return int(self.data.shape[1])
 
     @property
@@ -38,7 +38,7 @@ class UnitRows:
         return self.norm is None
 
     def take(self, rows: slice | np.ndarray) -> np.ndarray:
-        """``(n, D)`` float32 of length 1: a view of the rows held for a slice, a new array otherwise."""
+        """``(n, D)`` float32 rows of length 1: a view for a slice of rows in memory, otherwise a new array."""
         part = self.data[rows]
         if self.norm is None:
             return part
@@ -49,25 +49,26 @@ class UnitRows:
 
 
 def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
-    """Check features and make their rows of length 1 available.
+    """Checks features, and makes their rows of length 1 available.
 
     Args:
-        features: ``(N, D)`` array, memory map or CPU tensor of numbers, or :class:`UnitRows`, which are handed back.
-        memory: Bytes that the normalised copy (float32) may take; what does not fit and is a float16, float32 or
-            float64 array is left where it is. By default a third of the memory available.
+        features: ``(N, D)`` array, memory map or CPU tensor of numbers, or :class:`UnitRows`, which are returned.
+        memory: Bytes that a normalised copy in float32 may take; by default a third of the memory that is available. A
+            larger array of float16, float32 or float64 is not copied, but read and normalised as needed.
 
     Returns:
-        The rows. What they hold does not depend on ``memory``.
+        The rows; their numbers do not depend on ``memory``.
 
     Raises:
-        ResightError: The array is not two-dimensional or empty, or a row is zero or not finite.
+        ResightError: The array is empty, not two-dimensional or not of numbers, or a row is all zeros or not finite:
+            the message says which row.
     """
     if isinstance(features, UnitRows):
         return features
     array = features if isinstance(features, np.ndarray) else np.asarray(features)
     if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
         raise ResightError(
-            f"Features must be a non-empty two-dimensional array of numbers, one row a crop; got shape "
+            f"Features must be a non-empty two-dimensional array of numbers, one row per crop; got shape "
             f"{array.shape} of {array.dtype}."
         )
     from resight.clustering.search import _kernels
