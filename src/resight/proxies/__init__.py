@@ -1,4 +1,4 @@
-"""Memories that stand for clusters, instances, cameras and reference persons, each with its update rule."""
+"""Proxies that stand for clusters, instances and cameras, and memories of soft multilabels, with their update rules."""
 
 from resight.proxies.camera_proxies import CameraProxies
 from resight.proxies.camera_statistics import CameraStatistics
