@@ -154,7 +154,7 @@ def test_settings_are_checked_before_the_work():
         ({"k2": 0}, "k2"),
     ):
         with pytest.raises(ResightError, match=rf"clustering\.{says} must"):
-            cluster_crops(noise(0, 20), **setting)
+            cluster_crops(None, **setting)
 
 
 def test_pseudo_labels():
