@@ -20,7 +20,7 @@ from hard_features import hard_features, hard_world
 from measure import Measurement, measured, show, spread
 
 from resight.clustering import merge_clusters
-from resight.clustering.products import quickest_product
+from resight.clustering.search.products import quickest_product
 
 #: Crops, persons, cameras: a small set and the training set of the data set.
 SIZES = {"small": (3_000, 180, 6), "market1501": (12_936, 751, 6)}

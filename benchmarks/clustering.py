@@ -27,7 +27,7 @@ from measure import Measurement, measured, show, spread
 from sklearn.cluster import DBSCAN
 
 from resight.clustering import dbscan, jaccard_distance, label_agreement, nearest_neighbours
-from resight.clustering.products import quickest_product
+from resight.clustering.search.products import quickest_product
 
 #: Crops, persons, cameras: the training sets of the two data sets, and a small one.
 SIZES = {"small": (3_000, 180, 6), "market1501": (12_936, 751, 6), "msmt17": (32_621, 1_041, 15)}

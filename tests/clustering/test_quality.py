@@ -106,7 +106,7 @@ def test_nothing_clustered_is_zero():
 
 
 def test_arrays_of_different_length_are_refused():
-    with pytest.raises(ResightError, match="one integer label and one integer identity a crop"):
+    with pytest.raises(ResightError, match="one integer label and one integer identity per crop"):
         clustering_quality(np.zeros(3, int), np.zeros(4, int))
 
 

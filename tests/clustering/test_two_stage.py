@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from resight.clustering import NoClusters, centre_by_camera, label_agreement, two_stage
+from resight.clustering import NoClusters, centre_by_camera, label_agreement, two_stage, unit_rows
 from resight.clustering.two_stage import principal_components
 from resight.errors import ResightError
 
@@ -129,14 +129,12 @@ def test_components_are_those_of_an_exact_decomposition():
 
 
 def test_components_of_features_on_disk_in_blocks(tmp_path, monkeypatch):
-    from resight.clustering import rows
-
     x = people(3, 100).astype(np.float16)
     expected = principal_components(x, 6)
     file = np.memmap(tmp_path / "x", np.float16, mode="w+", shape=x.shape)
     file[:] = x
     monkeypatch.setattr(import_module("resight.clustering.two_stage"), "_BLOCK", 32)
-    found = principal_components(rows.unit_rows(file, memory=0), 6)
+    found = principal_components(unit_rows(file, memory=0), 6)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -169,9 +167,9 @@ def test_cameras_count_only_where_they_are_centred():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"clusters": 151}, r"2 to 150 clusters of 150 crops, and 151 were asked for: set method\.clusters"),
+        ({"clusters": 151}, r"2 to 150 clusters of 150 crops, and 151 were asked for: set clusters"),
         ({"clusters": 1}, r"and 1 were asked for"),
-        ({"clusters": 9, "keep": 0}, r"at least one crop, got 0"),
+        ({"clusters": 9, "keep": 0}, r"at least one crop, got keep=0"),
         ({"clusters": 9, "k1": 3, "k2": 4}, r"clustering\.k2 must lie between 1 and clustering\.k1=3"),
         ({"clusters": 9, "centre_cameras": True}, r"centre_cameras needs the camera"),
     ],
@@ -183,5 +181,12 @@ def test_bad_settings_are_sentences(settings, said):
 
 def test_nothing_kept_is_a_sentence():
     x = np.array([[1.0, 0, 0.1], [0.1, 1, 0], [0, 0.1, 1]] * 2)
-    with pytest.raises(NoClusters, match=r"No crop was kept .* raise clustering\.k1 \(now 1\)"):
+    with pytest.raises(NoClusters, match=r"No crop was kept .* raise k1 \(now 1\)"):
         two_stage(x, 3, keep=2, k1=1, k2=1)
+
+
+def test_every_kept_crop_contested_is_a_sentence_whose_advice_works():
+    settings = {"clusters": 2, "keep": 10, "k1": 12, "k2": 2}
+    with pytest.raises(NoClusters, match=r"10 crops that were kept .* several of 2 .*: set contested to nearest"):
+        two_stage(people(0, 10, 5), contested="out", **settings)
+    assert two_stage(people(0, 10, 5), contested="nearest", **settings).num_outliers == 0

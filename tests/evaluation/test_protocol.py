@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from resight.common.identities import UNLABELLED
 from resight.errors import ResightError
 from resight.evaluation import RerankOptions, evaluate_retrieval, evaluate_splits
-from resight.evaluation.protocol import UNLABELLED
 
 
 def table(seed=0, size=120):
@@ -72,7 +72,7 @@ def test_unlabelled_crops_are_named(name):
 def test_columns_must_fit(column):
     features, *columns = table()
     columns[column] = columns[column][:-1]
-    with pytest.raises(ResightError, match="one value a crop"):
+    with pytest.raises(ResightError, match="one value per crop"):
         evaluate_splits(features, *columns)
 
 

@@ -223,8 +223,8 @@ def test_a_gallery_too_large_to_hold(monkeypatch, tmp_path, rows, cameras, ap):
     expected = slow_metrics(distances, *labels, ap, 50)
     held = evaluate_retrieval(query, gallery, *labels, ap=ap)
     agree(held, expected)
-    monkeypatch.setattr("resight.evaluation.ranking._HELD_BYTES", 0)
-    monkeypatch.setattr("resight.evaluation.ranking._STREAM_BYTES", rows * 4 * gallery.shape[1])
+    monkeypatch.setattr("resight.evaluation.streaming.HELD_BYTES", 0)
+    monkeypatch.setattr("resight.evaluation.streaming.STREAM_BYTES", rows * 4 * gallery.shape[1])
     reads = []
     read = Rows.read
     monkeypatch.setattr(Rows, "read", lambda self, which: reads.append(len(read(self, which))) or read(self, which))
@@ -239,8 +239,8 @@ def test_a_gallery_too_large_to_hold(monkeypatch, tmp_path, rows, cameras, ap):
 
 def test_a_streamed_gallery_of_equal_rows(monkeypatch):
     _, _, *labels = world(9)
-    monkeypatch.setattr("resight.evaluation.ranking._HELD_BYTES", 0)
-    monkeypatch.setattr("resight.evaluation.ranking._STREAM_BYTES", 4 * 48 * 50)
+    monkeypatch.setattr("resight.evaluation.streaming.HELD_BYTES", 0)
+    monkeypatch.setattr("resight.evaluation.streaming.STREAM_BYTES", 4 * 48 * 50)
     rng = np.random.default_rng(0)
     metrics = evaluate_retrieval(rng.normal(size=(45, 48)), np.tile(rng.normal(size=48), (160, 1)), *labels)
     agree(metrics, slow_metrics(np.ones((45, 160)), *labels, "standard", 50))
@@ -260,7 +260,7 @@ def test_products_by_torch(monkeypatch, held):
 
     monkeypatch.setattr(room, "product", by_torch)
     if not held:
-        monkeypatch.setattr("resight.evaluation.ranking._HELD_BYTES", 0)
+        monkeypatch.setattr("resight.evaluation.streaming.HELD_BYTES", 0)
     precision = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("high")

@@ -6,22 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from resight.proxies import CameraStatistics, camera_statistics
+from resight.proxies import CameraStatistics
 
 
 def over_cameras(values: np.ndarray, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups = [rows for number in np.unique(camera) if len(rows := values[camera == number]) > 1]
     return np.mean([g.mean(0) for g in groups], 0), np.mean([g.std(0, ddof=1) for g in groups], 0)
-
-
-def test_each_camera() -> None:
-    values, camera = torch.randn(8, 3), torch.tensor([3, 0, 0, 3, 1, 0, 3, 3])
-    mean, std, enough = camera_statistics(values, camera, 4)
-    assert enough.tolist() == [True, False, False, True]
-    for number in (0, 3):
-        rows = values[camera == number]
-        assert torch.allclose(mean[number], rows.mean(0), atol=1e-6)
-        assert torch.allclose(std[number], rows.std(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("block", [1, 7, 100])
@@ -54,5 +44,4 @@ def test_a_batch_of_single_crops_moves_nothing() -> None:
 def test_one_crop_a_camera_starts_from_nothing() -> None:
     statistics = CameraStatistics()
     statistics.reset([torch.randn(2, 2)], torch.tensor([0, 1]), 2)
-    assert not statistics.mean.any()
-    assert not statistics.std.any()
+    assert statistics.mean.tolist() == statistics.std.tolist() == [0, 0]

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from resight.clustering.rows import room_for
+from resight.common.memory import room_for
 from resight.proxies import MultilabelMemory, log_multilabels
 
 

@@ -28,61 +28,61 @@ def recipes(
         typer.Option(metavar="NAME", help="Print one recipe: its settings and their sources.", show_default=False),
     ] = None,
     settings: Annotated[
-        bool, typer.Option("--settings", help="List every setting with its default instead of the recipes.")
+        bool, typer.Option("--settings", help="List every setting that the method reads, with its value in the recipe.")
     ] = False,
 ) -> None:
     """List the recipes: a method's settings for a data set, each with its source.
+
+    --show NAME prints a recipe, --settings all settings (with their values in the recipe 'default', or in NAME).
 
     Example: **resight recipes cluster_contrast --show default**
     """
     from resight.errors import ResightError
     from resight.training.config import recipes as all_recipes
+    from resight.training.config import show_recipe
 
     known = all_recipes()
     if method is not None and method not in known:
         raise ResightError(f"There is no method '{method}': choose one of {', '.join(known)}.")
+    if settings and method is None:
+        raise ResightError(
+            f"Each method reads settings of its own: name one of {', '.join(known)}, as in 'resight recipes "
+            "cluster_contrast --settings'."
+        )
     chosen = {method: known[method]} if method else known
-    if show:
-        print(_recipe_file(chosen, show).read_text(encoding="utf-8"), end="")
-    elif settings:
-        _print_settings(list(chosen))
+    if settings:
+        _print_settings(next(iter(chosen)), show)
+    elif show:
+        print(show_recipe(_method_of(chosen, show), show), end="")
     else:
         _print_recipes(chosen)
 
 
-def _recipe_file(known: dict[str, dict[str, Path]], name: str) -> Path:
-    """The only recipe of a name among those of the methods given."""
+def _method_of(known: dict[str, dict[str, Path]], name: str) -> str:
+    """The only method, among those given, that has a recipe of this name."""
     from resight.errors import ResightError
 
-    found = {method: files[name] for method, files in known.items() if name in files}
+    found = [method for method, files in known.items() if name in files]
     if not found:
         if len(known) > 1:
             raise ResightError(f"There is no recipe '{name}': 'resight recipes' lists them.")
         method, files = next(iter(known.items()))
         raise ResightError(f"There is no recipe '{name}' of {method}: choose one of {', '.join(files)}.")
     if len(found) > 1:
-        example = "cluster_contrast" if "cluster_contrast" in found else next(iter(found))
+        example = "cluster_contrast" if "cluster_contrast" in found else found[0]
         raise ResightError(
             f"{len(found)} methods have a recipe '{name}': name the method as well, one of {', '.join(found)}, as in "
             f"'resight recipes {example} --show {name}'."
         )
-    return next(iter(found.values()))
+    return found[0]
 
 
-def _print_settings(methods: list[str]) -> None:
-    """All settings of one method, or the shared ones and then each method's own."""
+def _print_settings(method: str, recipe: str | None) -> None:
     from resight.cli.tables import print_table
-    from resight.training.config import describe_settings
+    from resight.training.config import DEFAULT_RECIPE, describe_settings
 
-    head = ("setting", "default", "meaning")
-    if len(methods) == 1:
-        print_table(head, describe_settings(methods[0]))
-        return
-    shared = [row for row in describe_settings(methods[0]) if not row[0].startswith("method.")]
-    print_table(head, shared, title="Settings of every method")
-    for method in methods:
-        own = [row for row in describe_settings(method) if row[0].startswith("method.")]
-        print_table(head, own, title=f"Settings of {method} alone")
+    title = f"Settings that {method} reads, with their values in the recipe '{recipe or DEFAULT_RECIPE}'"
+    print_table(("setting", "value", "possible values", "meaning"), describe_settings(method, recipe), title=title)
 
 
 def _print_recipes(known: dict[str, dict[str, Path]]) -> None:

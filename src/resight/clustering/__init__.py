@@ -1,15 +1,15 @@
-"""Clustering: neighbours, k-reciprocal Jaccard distance, DBSCAN, k-means in two stages, pseudo-labels, their quality.
+"""From features to pseudo-labels: neighbour search, Jaccard distance, DBSCAN, bottom-up and two-stage clustering.
 
-Works on plain arrays and imports no other room of the package. Compiled kernels load on first use.
+All functions take and return arrays. Compiled loops load on first use.
 """
 
 from resight.clustering.agreement import cross_agreement
 from resight.clustering.bottom_up import Merging, bottom_up, merge_clusters
 from resight.clustering.dbscan import dbscan
-from resight.clustering.jaccard import jaccard_distance
+from resight.clustering.jaccard import jaccard_distance, neighbour_weights
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops, find_neighbours
-from resight.clustering.neighbours import Neighbours, nearest_neighbours
 from resight.clustering.quality import clustering_quality, label_agreement
+from resight.clustering.search import Neighbours, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.two_stage import two_stage
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Neighbours",
     "NoClusters",
     "PseudoLabels",
+    "UnitRows",
     "bottom_up",
     "centre_by_camera",
     "cluster_crops",
@@ -28,5 +29,7 @@ __all__ = [
     "label_agreement",
     "merge_clusters",
     "nearest_neighbours",
+    "neighbour_weights",
     "two_stage",
+    "unit_rows",
 ]

@@ -1,109 +1,31 @@
-"""Compiled inner loops of the clustering room (numba); import this module only inside functions.
+"""Compiled inner loops of the Jaccard distance, DBSCAN and cross agreement (numba).
 
-Every kernel works on a range of rows and releases the interpreter lock, so :func:`map_rows` can run
-ranges on a pool of ordinary threads. No kernel shares an output with another, and each sum is taken in
-one fixed order: the result does not depend on the number of threads or on how rows are cut into ranges.
+Import this module only inside functions. Most loops work on a range of rows and release the interpreter lock, so that
+ranges can run on threads (:func:`resight.common.kernels.map_rows`). No two ranges write the same output, and every sum
+is taken in a fixed order: results depend neither on the number of threads nor on the ranges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 
-T = TypeVar("T")
+from resight.clustering.search._kernels import grown, pair_distance
+from resight.common.kernels import jit
 
 
-def _jit(**options: Any) -> Callable[[Any], Any]:
-    """``numba.njit`` that releases the lock and caches on disk where some folder can be written."""
-
-    def wrap(function: Any) -> Any:
-        try:
-            return numba.njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # neither the package's folder nor the user's cache folder is writable
-            return numba.njit(nogil=True, **options)(function)
-
-    return wrap
-
-
-def map_rows(work: Callable[[int, int], T], num_rows: int, *, chunk: int) -> Iterator[T]:
-    """Yield ``work(start, stop)`` for consecutive ranges of rows, in order, computed in parallel.
-
-    Uses as many threads as ``numba.get_num_threads()`` says (``numba.set_num_threads`` and the variable
-    ``NUMBA_NUM_THREADS`` are obeyed). Only a few ranges are in flight at once.
-    """
-    ranges = [(start, min(start + chunk, num_rows)) for start in range(0, num_rows, chunk)]
-    threads = min(numba.get_num_threads(), len(ranges))
-    if threads <= 1:
-        for start, stop in ranges:
-            yield work(start, stop)
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="resight-rows") as pool:
-        pending: list[Any] = []
-        for start, stop in ranges:
-            pending.append(pool.submit(work, start, stop))
-            if len(pending) >= 4 * threads:
-                yield pending.pop(0).result()
-        for future in pending:
-            yield future.result()
-
-
-def run_rows(work: Callable[[int, int], Any], num_rows: int, *, chunk: int) -> None:
-    """:func:`map_rows` for work that writes its results itself."""
-    for _ in map_rows(work, num_rows, chunk=chunk):
-        pass
-
-
-@_jit()
-def grown(array: np.ndarray, size: int, capacity: int) -> np.ndarray:
-    """A longer array that starts with the first ``size`` entries (a loop: it compiles faster than a slice)."""
-    result = np.empty(capacity, array.dtype)
-    for t in range(size):
-        result[t] = array[t]
-    return result
-
-
-@_jit()
-def from_half(bits: int) -> float:
-    """The float16 whose bits these are, as float32."""
-    magnitude = np.uint32((bits & np.uint32(0x7FFF)) << np.uint32(13))
-    sign = np.uint32((bits & np.uint32(0x8000)) << np.uint32(16))
-    return np.uint32(magnitude | sign).view(np.float32) * np.float32(2.0**112)
-
-
-def unit_value(data: np.ndarray, norm: np.ndarray | None, i: int, t: int) -> float:
-    """Entry ``(i, t)`` of :class:`~resight.clustering.rows.UnitRows`, in float64 (a float32 number)."""
-    raise NotImplementedError("compiled only")
-
-
-@numba.extending.overload(unit_value, inline="always")
-def _unit_value(data, norm, i, t):  # type: ignore[no-untyped-def]  # numba compares the bare signatures
-    if norm is None or isinstance(norm, numba.types.NoneType):
-        return lambda data, norm, i, t: np.float64(data[i, t])
-    if data.dtype == numba.uint16:
-        return lambda data, norm, i, t: np.float64(np.float32(np.float64(from_half(np.uint32(data[i, t]))) / norm[i]))
-    return lambda data, norm, i, t: np.float64(np.float32(np.float64(data[i, t]) / norm[i]))
-
-
-@_jit(fastmath={"reassoc", "contract"})
-def pair_distance(data: np.ndarray, norm: np.ndarray | None, i: int, j: int) -> float:
-    """Squared Euclidean distance of two unit rows, summed in float64: exactly symmetric, 0 for equal rows."""
-    total = 0.0
-    for t in range(data.shape[1]):
-        difference = unit_value(data, norm, i, t) - unit_value(data, norm, j, t)
-        total += difference * difference
-    return total
-
-
-@_jit()
+@jit()
 def reciprocal_rows(indices: np.ndarray, start: int, stop: int, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reciprocal neighbours ``{j in R(i): i in R(j)}`` with ``R`` cut to its first ``depth`` columns.
+    """Reciprocal neighbours ``{j in R(i): i in R(j)}`` of rows ``start`` to ``stop``.
+
+    Args:
+        indices: ``(N, k)`` int32 neighbours, nearest first.
+        start: First row.
+        stop: One past the last row.
+        depth: Length of R, at most k.
 
     Returns:
-        ``(B,)`` counts and ``(B, depth)`` int32 members in order of distance (the rest of a row is unset).
+        ``(stop - start,)`` int32 counts, and ``(stop - start, depth)`` int32 members, nearest first; what follows a
+        row's members is unset.
     """
     counts = np.zeros(stop - start, np.int32)
     members = np.empty((stop - start, depth), np.int32)
@@ -120,9 +42,17 @@ def reciprocal_rows(indices: np.ndarray, start: int, stop: int, depth: int) -> t
     return counts, members
 
 
-@_jit()
+@jit()
 def overlap_rows(ours: np.ndarray, theirs: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
-    """Shared members over all members of two sets a row, ``(N, k)`` each without repeats, into ``out`` ``(N,)``."""
+    """Writes ``|A ∩ B| / |A ∪ B|`` of the sets A and B of each row.
+
+    Args:
+        ours: ``(N, k)`` int32 members of A, without repeats.
+        theirs: ``(N, k)`` int32 members of B, without repeats.
+        out: ``(N,)`` float32, written.
+        start: First row.
+        stop: One past the last row.
+    """
     k = ours.shape[1]
     for i in range(start, stop):
         shared = 0
@@ -135,7 +65,7 @@ def overlap_rows(ours: np.ndarray, theirs: np.ndarray, out: np.ndarray, start: i
         out[i] = shared / (2 * k - shared)
 
 
-@_jit()
+@jit()
 def weight_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -149,23 +79,25 @@ def weight_rows(
     start: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of V: the expanded reciprocal set of each crop, weighted by ``exp(-distance)``, summing to 1.
+    """Rows of V: weights ``exp(-distance)`` of each crop's expanded reciprocal set, divided by their sum.
 
     Args:
-        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`: not all members are among the neighbours.
-        norm: Its ``norm``.
-        indices: ``(N, k)`` neighbours R(i).
-        distances: ``(N, k)`` their squared distances.
+        data: ``(N, D)`` ``data`` of :class:`~resight.clustering.UnitRows`, for members that are not among the
+            neighbours.
+        norm: ``norm`` of the same rows.
+        indices: ``(N, k)`` int32 neighbours R(i).
+        distances: ``(N, k)`` float32 squared distances of the neighbours.
         full_counts: ``(N,)`` sizes of N(i).
-        full: ``(N, k1)`` members of N(i).
-        half_counts: ``(N,)`` sizes of the half-depth sets.
-        half: ``(N, h)`` members of the half-depth sets.
-        scale: ``(N,)`` what the distances of each row are divided by first, or ``None``.
-        start: First row to do.
-        stop: One past the last.
+        full: ``(N, k)`` members of N(i).
+        half_counts: ``(N,)`` sizes of N½(i).
+        half: ``(N, h)`` members of N½(i).
+        scale: ``(N,)`` divisors of each row's distances, or ``None``.
+        start: First row.
+        stop: One past the last row.
 
     Returns:
-        ``(B,)`` counts, then the columns (ascending within a row, int32) and values (float64) of all rows.
+        ``(stop - start,)`` int64 entries per row, then int32 columns, ascending within a row, and float64 values of all
+        rows.
     """
     num_points, k = indices.shape
     counts = np.zeros(stop - start, np.int64)
@@ -221,14 +153,24 @@ def weight_rows(
     return counts, grown(columns, filled, filled), grown(values, filled, filled)
 
 
-@_jit()
+@jit()
 def mean_rows(
     indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, indices: np.ndarray, depth: int, start: int, stop: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Local expansion: row i becomes the mean of the sparse rows of its first ``depth`` neighbours.
+    """Replaces row i of V by the mean of the rows of its first ``depth`` neighbours.
+
+    Args:
+        indptr: ``(N + 1,)`` row starts of V, a CSR matrix.
+        columns: Columns of V.
+        values: Values of V.
+        indices: ``(N, k)`` int32 neighbours.
+        depth: Number of neighbours, the crop itself counted.
+        start: First row.
+        stop: One past the last row.
 
     Returns:
-        Counts, columns and values as :func:`weight_rows` does.
+        ``(stop - start,)`` int64 entries per row, then int32 columns, ascending within a row, and float64 values of all
+        rows.
     """
     num_points = indices.shape[0]
     counts = np.zeros(stop - start, np.int64)
@@ -263,35 +205,7 @@ def mean_rows(
     return counts, grown(new_columns, filled, filled), grown(new_values, filled, filled)
 
 
-@_jit()
-def invert(
-    indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, num_columns: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Inverted index of sparse rows: which rows hold a column, ascending, with their values.
-
-    Returns:
-        ``(num_columns + 1,)`` starts of the lists, their rows (int32) and values, and where in them each entry went.
-    """
-    starts = np.zeros(num_columns + 1, np.int64)
-    for p in range(columns.shape[0]):
-        starts[columns[p] + 1] += 1
-    for m in range(num_columns):
-        starts[m + 1] += starts[m]
-    place = starts[:-1].copy()
-    rows = np.empty(columns.shape[0], np.int32)
-    held = np.empty(columns.shape[0], values.dtype)
-    position = np.empty(columns.shape[0], np.int64)
-    for i in range(indptr.shape[0] - 1):
-        for p in range(indptr[i], indptr[i + 1]):
-            q = place[columns[p]]
-            place[columns[p]] += 1
-            rows[q] = i
-            held[q] = values[p]
-            position[p] = q
-    return starts, rows, held, position
-
-
-@_jit()
+@jit()
 def jaccard_rows(
     indptr: np.ndarray,
     columns: np.ndarray,
@@ -304,26 +218,27 @@ def jaccard_rows(
     start: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of the Jaccard distance that are below 1 and at most ``max_distance``.
+    """Jaccard distances below 1 and at most ``max_distance`` of some rows.
 
-    For every entry of row i the inverted index says which rows share it; the sum of minima of a pair is taken in
-    float64, over ascending columns, so that a distance which ties with the threshold is not parted from it by rounding.
+    The inverted index gives the rows that share an entry with row i. The minima of a pair are summed in float64 over
+    ascending columns, so that rounding does not separate equal distances.
 
     Args:
-        indptr: ``(M + 1,)`` of the rows of V to do, with ``columns`` and ``values``.
-        columns: Ascending within a row.
-        values: float64.
-        inverse_indptr: ``(N + 1,)`` of the inverted index of the whole V, with ``inverse_rows`` and ``inverse_values``.
-        inverse_rows: Ascending within a list.
-        inverse_values: float64.
-        position: Where in the inverted index each entry of V stands: then only pairs ``j > i`` are done. ``None``
-            does all pairs of the rows given.
+        indptr: ``(M + 1,)`` row starts of the M rows of V to compare, a CSR matrix.
+        columns: Columns of these rows, ascending within a row.
+        values: Values of these rows, float64.
+        inverse_indptr: ``(N + 1,)`` column starts of the inverted index of the whole V.
+        inverse_rows: Rows of the inverted index, ascending within a column.
+        inverse_values: Values of the inverted index, float64.
+        position: Place of each entry of V in the inverted index: then only pairs ``j > i`` are compared. ``None``
+            compares the M rows with all rows.
         max_distance: Largest distance to keep, compared in float32.
-        start: First row to do.
-        stop: One past the last.
+        start: First of the M rows.
+        stop: One past the last row.
 
     Returns:
-        Counts, columns (ascending within a row) and float32 distances.
+        ``(stop - start,)`` int64 distances per row, then int32 columns, ascending within a row, and float32 distances
+        of all rows.
     """
     num_points = inverse_indptr.shape[0] - 1
     limit = np.float32(max_distance)
@@ -342,7 +257,7 @@ def jaccard_rows(
             first = inverse_indptr[m] if position is None else position[p] + 1
             for q in range(first, inverse_indptr[m + 1]):
                 j = inverse_rows[q]
-                touched[size] = j  # kept where it is new: no branch to guess
+                touched[size] = j  # overwritten unless j is new, which saves a branch
                 size += shared[j] == 0.0
                 shared[j] += min(own, inverse_values[q])
         kept = 0
@@ -370,12 +285,17 @@ def jaccard_rows(
     return counts, grown(out_columns, filled, filled), grown(out_values, filled, filled)
 
 
-@_jit()
+@jit()
 def mirror(counts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Symmetric sparse rows with a diagonal of zeros from the part above the diagonal; columns ascending.
+    """A symmetric CSR matrix with a stored diagonal of zeros, from the part above the diagonal.
+
+    Args:
+        counts: ``(N,)`` entries per row.
+        columns: Columns, ascending within a row and greater than the row.
+        values: Values.
 
     Returns:
-        ``(N + 1,)`` starts of the rows, int32 columns and the values.
+        ``(N + 1,)`` row starts, int32 columns, ascending within a row, and values.
     """
     num_points = counts.shape[0]
     starts = np.zeros(num_points + 1, np.int64)
@@ -389,7 +309,7 @@ def mirror(counts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> tuple
     all_columns = np.empty(starts[num_points], np.int32)
     all_values = np.empty(starts[num_points], values.dtype)
     p = 0
-    for i in range(num_points):  # when row i comes up, what lies before its diagonal has been written
+    for i in range(num_points):  # by now the rows before i have written what lies before the diagonal of row i
         q = place[i]
         all_columns[q] = i
         all_values[q] = 0
@@ -404,11 +324,22 @@ def mirror(counts: np.ndarray, columns: np.ndarray, values: np.ndarray) -> tuple
     return starts, all_columns, all_values
 
 
-@_jit()
+@jit()
 def density_labels(
     indptr: np.ndarray, columns: np.ndarray, distances: np.ndarray, eps: float, min_samples: int
 ) -> np.ndarray:
-    """DBSCAN on the symmetric sparse rows of :func:`resight.clustering.dbscan`, by union of core crops' sets."""
+    """DBSCAN labels from a symmetric CSR matrix of distances; core crops within ``eps`` are joined by union-find.
+
+    Args:
+        indptr: ``(N + 1,)`` row starts.
+        columns: Columns.
+        distances: Distances; a pair that is not stored is too far apart.
+        eps: Largest distance between neighbours.
+        min_samples: Number of neighbours that make a core crop, the crop itself counted.
+
+    Returns:
+        ``(N,)`` int64 labels, -1 for outliers, numbered by the lowest core crop.
+    """
     num_points = indptr.shape[0] - 1
     core = np.zeros(num_points, np.bool_)
     for i in range(num_points):
@@ -430,7 +361,7 @@ def density_labels(
                     while parent[b] != b:
                         parent[b] = parent[parent[b]]
                         b = parent[b]
-                    if a < b:  # the lowest crop of a set stands for it
+                    if a < b:  # the lowest crop of a set is its root
                         parent[b] = a
                     else:
                         parent[a] = b

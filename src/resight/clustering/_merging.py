@@ -1,24 +1,22 @@
 """Compiled inner loops of bottom-up clustering (numba); import this module only inside functions.
 
-A *forest* is what Kruskal's algorithm has joined of a graph on the clusters. Its edges are pairs of crops in ascending
-order of (cost, first crop, second crop), ``first < second``; ``link`` and ``since`` say how they joined the clusters:
-cluster c became part of the set of ``link[c]`` at edge ``since[c]``. Sets were joined by size and paths left as they
-are, so a path upwards is short and its edges ascend.
+A *forest* is the result of Kruskal's algorithm on the clusters. Its edges are pairs of crops ``first < second`` in
+ascending order of (cost, first, second). ``link`` and ``since`` record how the edges joined the clusters: edge
+``since[c]`` made cluster c part of the set of ``link[c]``. The smaller set joins the larger one and paths are not
+compressed, so a path from a cluster to its root is short, and its edges ascend.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering._kernels import _jit, grown, map_rows, pair_distance
-from resight.clustering._search import _LANES, _largest
-
-__all__ = ["map_rows"]
+from resight.clustering.search._kernels import LANES, grown, largest, pair_distance
+from resight.common.kernels import jit
 
 _NEVER = np.iinfo(np.int64).max
 
 
-@_jit()
+@jit()
 def join_ascending(
     one: np.ndarray, other: np.ndarray, clusters: int, most: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,13 +24,13 @@ def join_ascending(
 
     Args:
         one: ``(E,)`` int64 cluster of each edge's first crop.
-        other: ``(E,)`` int64 cluster of its second.
+        other: ``(E,)`` int64 cluster of each edge's second crop.
         clusters: Number of clusters.
-        most: Edges to keep at most.
+        most: Largest number of edges to keep.
 
     Returns:
-        Which edges join two sets, ascending, at most ``most``; and ``link`` and ``since`` of the forest,
-        ``(clusters,)`` int64 each.
+        Indices of the edges that join two sets, ascending; and ``link`` and ``since`` of the forest, ``(clusters,)``
+        int64 each.
     """
     link = np.arange(clusters)
     since = np.full(clusters, _NEVER, np.int64)
@@ -59,11 +57,12 @@ def join_ascending(
     return grown(kept, count, count), link, since
 
 
-@_jit()
+@jit()
 def joined_at(link: np.ndarray, since: np.ndarray, a: int, b: int) -> int:
-    """The edge of the forest that brought two different clusters into one set: the largest on the path between them.
+    """The edge of the forest that put clusters ``a != b`` into one set: the largest edge on the path between them.
 
-    It is the largest int64 where they are in different sets.
+    Returns:
+        The number of the edge, or the largest int64 where the clusters are in different sets.
     """
     edge = 0
     while a != b:
@@ -76,7 +75,7 @@ def joined_at(link: np.ndarray, since: np.ndarray, a: int, b: int) -> int:
     return edge
 
 
-@_jit()
+@jit()
 def cheap_pairs(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -98,30 +97,30 @@ def cheap_pairs(
     start: int,
     stop: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of a tile that belong into a forest: cheaper than the costliest edge on its path between their clusters.
+    """Pairs of a tile that cost less than the costliest edge on the forest's path between their clusters.
 
-    A pair for which the approximate similarity rules that out is not compared exactly.
+    A pair is compared exactly only where its approximate similarity allows that.
 
     Args:
-        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`.
-        norm: Its ``norm``.
-        tile: ``(B, W)`` float32 similarities.
-        row_ids: ``(B,)`` which crops the rows of the tile are.
-        column_ids: ``(W,)`` which crops its columns are.
-        error: How far a similarity is from the true one at most.
+        data: ``(N, D)`` ``data`` of :class:`~resight.clustering.UnitRows`.
+        norm: ``norm`` of the same rows.
+        tile: ``(B, W)`` float32 approximate similarities.
+        row_ids: ``(B,)`` crop of each row of the tile.
+        column_ids: ``(W,)`` crop of each column of the tile.
+        error: Largest error of an approximate similarity.
         labels: ``(N,)`` int64 cluster of each crop.
-        camera: ``(N,)`` int64; pairs of one camera are passed over.
+        camera: ``(N,)`` int64 camera of each crop; pairs within a camera are ignored.
         sizes: ``(C,)`` int64 crops in each cluster.
-        size_penalty: Cost of a crop in the clusters of a pair.
-        squared: Whether the squared distance counts.
-        first: ``(E,)`` int64 of the forest's edges, with ``second`` and the float64 ``cost``.
-        second: Likewise.
-        cost: Likewise.
-        link: Of the forest.
-        since: Of the forest.
-        most: Edges that are wanted of the forest: once it has so many, only cheaper ones than its last count.
-        start: First row of the tile to do.
-        stop: One past the last.
+        size_penalty: λ, the cost of each crop in the two clusters of a pair.
+        squared: Whether the squared distance is part of the cost.
+        first: ``(E,)`` int64 first crop of each edge of the forest.
+        second: ``(E,)`` int64 second crop of each edge.
+        cost: ``(E,)`` float64 cost of each edge.
+        link: ``(C,)`` int64 of the forest.
+        since: ``(C,)`` int64 of the forest.
+        most: Number of edges wanted: a forest with that many edges takes only pairs cheaper than its last edge.
+        start: First row of the tile to process.
+        stop: One past the last row.
 
     Returns:
         Lower and higher crop of each pair (int64), and their squared distances (float32).
@@ -138,14 +137,14 @@ def cheap_pairs(
         a = labels[i]
         bar = np.float32(-np.inf)
         if full:
-            # widened by what rounding may have taken from a cost, as 1e-6 is wider than the rounding of the bar
+            # the factor covers the rounding of a cost, and 1e-6 covers the rounding of the bar
             reach = cost[last] * (1.0 + 1e-15) - size_penalty * (sizes[a] + smallest)
             if reach < 0.0:
                 continue
             bar = np.float32(1.0 - 0.5 * (reach if squared else reach * reach) - error - 1e-6)
-        for lane in range(0, tile.shape[1], _LANES):
-            lane_end = min(lane + _LANES, tile.shape[1])
-            if _largest(tile[r], lane, lane_end) < bar:
+        for lane in range(0, tile.shape[1], LANES):
+            lane_end = min(lane + LANES, tile.shape[1])
+            if largest(tile[r], lane, lane_end) < bar:
                 continue
             for c in range(lane, lane_end):
                 if tile[r, c] >= bar:
@@ -176,7 +175,7 @@ def cheap_pairs(
     return grown(out_first, filled, filled), grown(out_second, filled, filled), grown(out_distance, filled, filled)
 
 
-@_jit()
+@jit()
 def _precedes(
     distance: float,
     squared: bool,
@@ -188,7 +187,7 @@ def _precedes(
     cost: np.ndarray,
     edge: int,
 ) -> bool:
-    """Whether a pair of this squared distance comes before an edge of the forest."""
+    """Whether a pair at this squared distance comes before an edge of the forest."""
     own = np.float64(distance)
     own = (own if squared else np.sqrt(own)) + penalty
     if own != cost[edge]:

@@ -1,4 +1,4 @@
-"""How far parts of a crop agree with the whole about who its neighbours are."""
+"""How far the neighbours of a crop's parts agree with the neighbours of the whole crop."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from resight.errors import ResightError
 
 
 def cross_agreement(whole: Any, parts: Sequence[Any], k: int = 20) -> np.ndarray:
-    """Cross agreement C_i(n) = |R_g(i) ∩ R_n(i)| / |R_g(i) ∪ R_n(i)| (Cho et al. 2022, https://arxiv.org/abs/2203.14675).
+    """Cross agreement C_i(n) = |R_g(i) ∩ R_n(i)| / |R_g(i) ∪ R_n(i)| of crop i and its part n.
 
-    R_g(i) are the k nearest neighbours of crop i by the embedding of the whole crop, R_n(i) those by its part n, i
-    itself in neither.
+    R_g(i) are the k nearest neighbours of crop i by the embedding of the whole crop, and R_n(i) those by the embedding
+    of part n; crop i itself is in neither. Source: Cho et al., "Part-based Pseudo Label Refinement for Unsupervised
+    Person Re-identification", CVPR 2022, https://arxiv.org/abs/2203.14675.
 
     Args:
-        whole: ``(N, m)`` neighbours as the ``indices`` of :class:`~resight.clustering.Neighbours` hold them: all
-            different, the crop itself first, then the nearest; m > k, or all N.
-        parts: The same for each of P parts.
-        k: Neighbours compared; clipped to N − 1.
+        whole: ``(N, m)`` indices of neighbours by the whole crop, m > k or m = N: all different, the crop itself first,
+            then the nearest first, as the ``indices`` of :class:`~resight.clustering.Neighbours` are.
+        parts: For each of P parts the same by that part.
+        k: Number of neighbours compared; clipped to N − 1.
 
     Returns:
-        ``(N, P)`` float32 in [0, 1]; 1 for a crop without neighbours.
+        ``(N, P)`` float32 in [0, 1]; 1 where N is 1.
 
     Raises:
-        ResightError: The lists are of different crops or shorter than k asks for.
+        ResightError: ``k`` is below 1, or the lists are of different numbers of crops or too short for ``k``.
     """
     if k < 1:
-        raise ResightError(f"The cross agreement needs at least one neighbour a crop, got k={k}.")
+        raise ResightError(f"The cross agreement needs at least one neighbour per crop, got k={k}.")
     whole = np.asarray(whole)
     lists = [np.asarray(part) for part in parts]
     size = len(whole)
@@ -37,10 +38,11 @@ def cross_agreement(whole: Any, parts: Sequence[Any], k: int = 20) -> np.ndarray
     for found in (whole, *lists):
         if found.ndim != 2 or len(found) != size or found.shape[1] <= k:
             raise ResightError(
-                f"The cross agreement of {size} crops compares {k} neighbours a crop beside the crop itself; got lists "
-                f"of shape {found.shape}: search for {k + 1}."
+                f"The cross agreement of {size} crops compares {k} neighbours per crop, the crop itself not counted, "
+                f"but the lists have shape {found.shape}: search for {k + 1}."
             )
     from resight.clustering import _kernels
+    from resight.common.kernels import run_rows
 
     result = np.ones((size, len(lists)), np.float32)
     if k < 1:
@@ -52,5 +54,5 @@ def cross_agreement(whole: Any, parts: Sequence[Any], k: int = 20) -> np.ndarray
         def work(start: int, stop: int, theirs: np.ndarray = theirs, out: np.ndarray = out) -> None:
             _kernels.overlap_rows(ours, theirs, out, start, stop)
 
-        _kernels.run_rows(work, size, chunk=max(256, size // 64))
+        run_rows(work, size, chunk=max(256, size // 64))
     return result

@@ -1,12 +1,12 @@
 """Bottom-up clustering: the cheapest pairs of clusters are merged.
 
-Lin, Dong, Zheng, Yan and Yang, "A Bottom-Up Clustering Approach to Unsupervised Person Re-identification", AAAI 2019;
-with the cost of Nikhal and Riggan, "Unsupervised Attention Based Instance Discriminative Learning for Person
-Re-Identification", WACV 2021, equations 9-10.
+Lin, Dong, Zheng, Yan and Yang, "A Bottom-Up Clustering Approach to Unsupervised Person Re-identification" (BUC), AAAI
+2019. The cost is that of Nikhal and Riggan, "Unsupervised Attention Based Instance Discriminative Learning for Person
+Re-Identification", WACV 2021, equations 9 and 10.
 
-What the merges join is the minimum spanning forest of the clusters, up to its ``merges``-th edge. The forest of a part
-of the pairs bounds what others can add: a pair costlier than all edges on the forest's path between its clusters is in
-no forest of more pairs. The pairs of the neighbour lists give nearly the whole forest; crops that can have other cheap
+The merges are the ``merges`` cheapest edges of the minimum spanning forest of the clusters. A forest found from some of
+the pairs rules out others: a pair that costs more than every edge on the forest's path between its clusters is in no
+forest of more pairs. The pairs of the neighbour lists give nearly the whole forest. Crops that may have other cheap
 pairs are then compared with each other, by approximate similarities first.
 """
 
@@ -20,29 +20,28 @@ from typing import Any
 import numpy as np
 
 from resight.clustering.labels import PseudoLabels
-from resight.clustering.neighbours import Neighbours, Search, nearest_neighbours
-from resight.clustering.products import TILE_ELEMENTS, Products
-from resight.clustering.rows import UnitRows, unit_rows
+from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
+from resight.clustering.search.products import TILE_ELEMENTS, Products
 from resight.errors import ResightError
 
-_LISTED = 32  # neighbours a crop, itself included, whose pairs are looked at first
+_LISTED = 32  # neighbours per crop, the crop itself counted, whose pairs are examined first
 _STRIP = 1024  # rows multiplied at once
-_SAMPLED = 256  # random rows multiplied at once
-_GATHERED = 1 << 25  # numbers of rows that are copied or read at once
-_AT_ONCE = 1 << 18  # pairs of a tile that one thread looks at together
-_PENDING = 1 << 20  # pairs found before the forest takes them up
+_SAMPLED = 256  # random rows multiplied at once, at most
+_GATHERED = 1 << 25  # numbers copied or read at once
+_AT_ONCE = 1 << 18  # pairs of a tile that one thread examines in one call
+_PENDING = 1 << 20  # pairs collected before they are added to the forest
 
 
 @dataclass(frozen=True, eq=False)
 class Merging:
-    """Clusters after a merge step.
+    """Clusters after some merges.
 
     Attributes:
-        labels: ``(N,)`` int64 cluster of each crop, 0 … C-1, numbered by their lowest-index crop.
+        labels: ``(N,)`` int64 cluster of each crop, 0…C−1, numbered by their lowest-index crop.
         costs: ``(merges,)`` float64 cost d of each merge, ascending.
-        distances: ``(merges,)`` float64 distance d₀ of the features that is part of it.
-        recall: Share of the true neighbours that an approximate search found, on a sample; ``None`` where the merges
-            are exact.
+        distances: ``(merges,)`` float64 feature distance d₀ of each merge, a part of its cost.
+        recall: Share of the true neighbours that an approximate search found, measured on a sample; ``None`` where the
+            merges are exact.
     """
 
     labels: np.ndarray
@@ -65,41 +64,39 @@ def merge_clusters(
     k: int = _LISTED,
     memory: int | None = None,
 ) -> Merging:
-    """Merge clusters, the cheapest pair of crops first.
+    """Merges clusters, the cheapest pair of crops first (Nikhal and Riggan 2021, equations 9 and 10).
 
-    A pair of crops i < j of different clusters A and B costs ``d = d₀ + size_penalty · (|A| + |B|)``, with d₀ the
-    Euclidean distance of their L2-normalised features and the sizes as they are before the first merge. Pairs are
-    taken by ascending (d, i, j); a pair whose crops are by then in one cluster is passed over, else their clusters are
-    joined, until ``merges`` have been. A distance is the root of a float32 squared distance, as in
-    :class:`~resight.clustering.Neighbours`; a cost is a float64.
+    A pair of crops i < j in different clusters A and B costs ``d = d₀ + size_penalty · (|A| + |B|)``, where d₀ is the
+    Euclidean distance of their L2-normalised features, and the sizes are those before the first merge. Pairs are taken
+    by ascending (d, i, j). A pair joins the clusters of its crops unless they are one cluster already, until
+    ``merges`` pairs have joined clusters. d₀ is the root of a float32 squared distance; costs are float64.
 
-    The result is exact and does not depend on the threads, ``k`` or ``memory``, unless the neighbours were searched for
-    approximately and their pairs give enough merges: then only these pairs are considered, and ``recall`` of the result
-    says how many true neighbours they hold.
+    The result is exact and does not depend on the number of threads, ``k`` or ``memory``, with one exception: where an
+    approximate search found enough pairs for all merges, only these pairs are considered.
 
     Args:
         features: ``(N, D)`` array or memory map, which may be larger than the memory, or
-            :class:`~resight.clustering.rows.UnitRows`; L2-normalised here.
-        labels: ``(N,)`` current cluster of each crop, 0 … C-1 without gaps; ``np.arange(N)`` at the start.
-        merges: How often two clusters are joined, at most C-1.
-        size_penalty: λ, what each crop of the two clusters adds to the cost; 0.003 in BUC.
-        squared: Let d₀ be the squared distance, as in BUC's public code, not the distance, as in the papers.
-        camera: ``(N,)`` camera of each crop: only pairs of crops of different cameras are taken, and there are fewer
-            merges where these join fewer clusters. This uses camera labels. ``None`` takes all pairs.
+            :class:`~resight.clustering.UnitRows`; L2-normalised here.
+        labels: ``(N,)`` current cluster of each crop, 0…C−1 without gaps; ``np.arange(N)`` at the start.
+        merges: Number of merges, 0…C−1.
+        size_penalty: λ, the cost of each crop in the two clusters; 0.003 in BUC.
+        squared: Whether d₀ is the squared distance, as in BUC's public code, and not the distance, as in the papers.
+        camera: ``(N,)`` camera of each crop: pairs within a camera are ignored. There are fewer merges where the other
+            pairs join fewer clusters. This uses camera labels. ``None`` takes all pairs.
         search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
-        recall: Share of the true neighbours that an approximate search aims to find.
-        device: Where to search for neighbours, as torch names it; ``None`` and ``"cpu"`` are the CPU.
-        k: Neighbours a crop, itself included, whose pairs are looked at first. More of them leave fewer crops to
-            compare with each other after.
-        memory: Bytes that features and neighbours may take each before they lie on disk; by default, shares of what is
-            available.
+        recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
+        device: Device of PyTorch that searches for neighbours, such as ``"cuda"``; ``None`` and ``"cpu"`` are the CPU.
+        k: Neighbours per crop, the crop itself counted, whose pairs are examined first. With more of them, fewer crops
+            are compared with each other afterwards.
+        memory: Bytes that features and neighbours may each take in memory; the rest lies on disk. By default a third of
+            the memory that is available.
 
     Returns:
-        The clusters after the merges.
+        The clusters after the merges. ``recall`` is set where only the pairs of an approximate search were considered.
 
     Raises:
-        ResightError: The labels are not clusters of these features, there are not so many merges, a setting is out of
-            range, or the features are not usable.
+        ResightError: The labels are not clusters of these features, ``merges`` or another argument is out of range, or
+            the features are not usable.
     """
     _check_penalty(size_penalty)
     rows = unit_rows(features, memory=memory)
@@ -107,13 +104,13 @@ def merge_clusters(
     clusters = int(current.max()) + 1
     if not 0 <= merges < clusters:
         raise ResightError(
-            f"{clusters} clusters can be merged 0 to {clusters - 1} times, got merges={merges}: ask for fewer merges, "
-            f"or stop when so few clusters are left."
+            f"{clusters} clusters can be merged 0 to {clusters - 1} times, got merges={merges}: ask for a number in "
+            f"that range."
         )
-    # numbers of their own, where no pair is to be passed over for its cameras
+    # without cameras every crop gets a different number, so that no pair is ignored
     place = np.arange(len(rows)) if camera is None else np.unique(camera, return_inverse=True)[1].reshape(-1)
     if len(place) != len(rows):
-        raise ResightError(f"There are {len(rows)} features, but {len(place)} cameras: give one camera a crop.")
+        raise ResightError(f"There are {len(rows)} features, but {len(place)} cameras: give one camera per crop.")
     near = nearest_neighbours(rows, k, search=search, recall=recall, device=device, memory=memory) if merges else None
     return _merge(rows, near, _Forest(current, place, int(merges), float(size_penalty), bool(squared)))
 
@@ -121,23 +118,24 @@ def merge_clusters(
 def bottom_up(
     features: Any, clusters: int, *, share: float = 0.04, size_penalty: float = 0.003, **options: Any
 ) -> PseudoLabels:
-    """Merge single crops to a known number of clusters, in stages: the sizes of clusters count anew in each.
+    """Merges single crops to a known number of clusters, in stages (Lin et al., AAAI 2019).
 
-    In one step the size penalty would be the same for every pair, and single linkage would chain most crops of a hard
-    set into one cluster.
+    Each stage is one :func:`merge_clusters` with the cluster sizes at its start. In a single stage the size penalty
+    would be the same for every pair, and single linkage would chain most crops of a hard set into one cluster.
 
     Args:
-        features: ``(N, D)`` array or memory map, or :class:`~resight.clustering.rows.UnitRows`.
-        clusters: How many clusters to leave, 1 … N.
-        share: Merges of a stage, as a share of N (Nikhal and Riggan 2021, section 5.2).
-        size_penalty: λ of :func:`merge_clusters`; by default that of BUC.
-        options: Passed on to :func:`merge_clusters`, but not ``squared``.
+        features: ``(N, D)`` array or memory map, or :class:`~resight.clustering.UnitRows`; L2-normalised here.
+        clusters: Number of clusters to end with, 1…N.
+        share: Merges per stage, as a share of N, above 0 and at most 1 (Nikhal and Riggan 2021, section 5.2).
+        size_penalty: λ, the cost of each crop in the two clusters of a pair; the default is that of BUC.
+        options: ``search``, ``recall``, ``device``, ``k`` and ``memory`` of :func:`merge_clusters`.
 
     Returns:
-        The clusters; there are no outliers.
+        The clusters, without outliers. After an approximate search ``facts`` holds ``neighbour_recall``, the share of
+        the true neighbours found.
 
     Raises:
-        ResightError: As :func:`merge_clusters`, or ``clusters`` or ``share`` is out of range.
+        ResightError: An argument is out of range, or the features are not usable.
     """
     rows = unit_rows(features, memory=options.get("memory"))
     if not 1 <= clusters <= len(rows):
@@ -155,7 +153,7 @@ def bottom_up(
 
 
 def _merge(rows: UnitRows, near: Neighbours | None, forest: _Forest) -> Merging:
-    """:func:`merge_clusters` with the neighbours found; no merges without."""
+    """The merges of a forest that has no pairs yet; without neighbours there are none."""
     recall = None
     if near is not None:
         forest.add_neighbours(near)
@@ -172,14 +170,14 @@ def _check_penalty(size_penalty: float) -> None:
 
 
 class _Forest:
-    """The first edges of the minimum spanning forest of the clusters, of the pairs it has been given so far.
+    """The cheapest edges of the minimum spanning forest of the clusters, from the pairs added so far.
 
     Args:
         labels: ``(N,)`` int64 cluster of each crop.
-        camera: ``(N,)`` int64; pairs of one camera are passed over.
-        most: Edges wanted. Further ones are not kept: pairs added later only make edges cheaper.
-        size_penalty: See :func:`merge_clusters`.
-        squared: See :func:`merge_clusters`.
+        camera: ``(N,)`` int64 camera of each crop; pairs within a camera are ignored.
+        most: Number of edges to keep. No other edge can be needed: pairs added later only make edges cheaper.
+        size_penalty: λ, the cost of each crop in the two clusters of a pair.
+        squared: Whether the squared distance is d₀.
 
     Attributes:
         distance: ``(E,)`` float64 d₀ of the edges, ascending by (cost, first crop, second crop).
@@ -199,11 +197,11 @@ class _Forest:
 
     @property
     def complete(self) -> bool:
-        """Whether there are as many edges as wanted."""
+        """Whether there are ``most`` edges."""
         return len(self.cost) == self.most
 
     def add(self, first: np.ndarray, second: np.ndarray, square: np.ndarray) -> None:
-        """Take up pairs of crops ``first < second`` of different clusters with their float32 squared distances."""
+        """Adds pairs of crops ``first < second`` in different clusters, with their float32 squared distances."""
         from resight.clustering import _merging
 
         first, second = np.concatenate([self.first, first]), np.concatenate([self.second, second])
@@ -217,11 +215,11 @@ class _Forest:
         self.first, self.second, self.square = first[kept], second[kept], square[kept]
         self.distance, self.cost = distance[kept], cost[kept]
         self.link, self.since = link, since
-        # what the threads of a sweep read, replaced as a whole
+        # threads of a sweep read this while it is replaced, so it is replaced as a whole
         self.state = (self.first, self.second, self.cost, link, since, self.most)
 
     def add_neighbours(self, near: Neighbours) -> None:
-        """Take up the pairs of the neighbour lists."""
+        """Adds the pairs of the neighbour lists."""
         step = max(1, _PENDING // near.k)
         for start in range(0, len(near), step):
             other = near.indices[start : start + step].astype(np.int64)
@@ -231,18 +229,18 @@ class _Forest:
             self.add(np.minimum(crop, other), np.maximum(crop, other), near.distances[start : start + step][apart])
 
     def undecided(self, near: Neighbours) -> np.ndarray:
-        """Crops that may have pairs outside the lists as cheap as the last edge; such a pair is one of two of them."""
+        """Crops that may have a pair outside the lists as cheap as the last edge: both crops of each such pair."""
         if near.k == len(near):
             return np.empty(0, np.int64)
         if not self.complete:
             return np.arange(len(near))
-        # a device may round the last digit of a distance in another way
+        # a GPU may round the last digit of a distance differently
         furthest = self._distance(np.nextafter(near.distances[:, -1], np.float32(0)))
         least = furthest + self.size_penalty * (self.sizes[self.clusters] + self.sizes.min())
         return np.flatnonzero(least <= self.cost[-1])
 
     def labels(self) -> np.ndarray:
-        """``(N,)`` int64 clusters that the edges leave, numbered by their lowest-index crop."""
+        """``(N,)`` int64 clusters after the edges' merges, numbered by their lowest-index crop."""
         top = self.link
         while (top[top] != top).any():
             top = top[top]
@@ -255,10 +253,11 @@ class _Forest:
 
 
 def _sweep(rows: UnitRows, wanted: np.ndarray, forest: _Forest) -> None:
-    """Take up all pairs of the crops ``wanted`` that belong into the forest."""
+    """Adds all pairs between the crops ``wanted`` that can be in the forest."""
     if len(wanted) < 2:
         return
     from resight.clustering import _merging
+    from resight.common.kernels import map_rows
 
     products = Products(rows)
     error = products.bound + 1.01 * products.relative  # no similarity of unit rows is above 1.01
@@ -276,7 +275,7 @@ def _sweep(rows: UnitRows, wanted: np.ndarray, forest: _Forest) -> None:
                     forest.size_penalty, forest.squared, *forest.state, top, bottom,
                 )  # fmt: skip
 
-            for part in _merging.map_rows(work, len(strip), chunk=max(1, _AT_ONCE // len(columns))):
+            for part in map_rows(work, len(strip), chunk=max(1, _AT_ONCE // len(columns))):
                 found.append(part)
                 pending += len(part[0])
                 if pending > _PENDING:
@@ -288,11 +287,11 @@ def _sweep(rows: UnitRows, wanted: np.ndarray, forest: _Forest) -> None:
 
 
 def _strips(wanted: np.ndarray, *, whole: bool) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows to multiply at once, and the first of the columns ``wanted`` for them.
+    """Crops to multiply at once, with the place in ``wanted`` of the first crop to multiply them with.
 
-    With ``whole``, random crops come first, one, two, four, …, each with all columns. A crop's best pair with h of them
-    bounds what it needs of the others, of which about one in h is nearer: so each of these strips has about 2N pairs
-    to compare exactly, where a first strip of many rows would have nearly all of its own.
+    With ``whole``, random crops come first: one, two, four and so on, each with all of ``wanted``. A crop's cheapest
+    pair with h random crops bounds what it needs from the others, of which about one in h is nearer. So each of these
+    strips has about 2N pairs to compare exactly, while a first strip of many crops would have nearly all its pairs.
     """
     if whole:
         order = np.random.default_rng(0).permutation(wanted)
@@ -305,19 +304,19 @@ def _strips(wanted: np.ndarray, *, whole: bool) -> Iterator[tuple[np.ndarray, in
 
 
 def _as_slice(rows: np.ndarray) -> slice | np.ndarray:
-    """Ascending rows as a slice where they are consecutive: those need no copy."""
+    """Ascending rows, as a slice where they are consecutive: a slice needs no copy."""
     first, last = int(rows[0]), int(rows[-1])
     return slice(first, last + 1) if last - first == len(rows) - 1 else rows
 
 
 def _checked_labels(labels: Any, size: int) -> np.ndarray:
-    """``(size,)`` int64 labels, refused where they are not 0 … C-1 without gaps."""
+    """``(size,)`` int64 labels, or a :class:`ResightError` unless they are 0…C−1 without gaps."""
     current = PseudoLabels(labels).labels
     if len(current) != size:
         raise ResightError(f"There are {size} features, but {len(current)} labels: give each crop its cluster.")
     if current.min() < 0:
         raise ResightError(
             f"Crop {int(np.argmin(current))} is an outlier (label -1), but bottom-up clustering merges clusters: give "
-            f"each such crop a cluster of its own."
+            f"each outlier a cluster by itself."
         )
     return current

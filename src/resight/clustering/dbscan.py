@@ -12,26 +12,26 @@ from resight.errors import ResightError
 
 
 def dbscan(distances: sp.csr_matrix, eps: float, min_samples: int = 4) -> np.ndarray:
-    """Cluster by density: the labels of ``sklearn.cluster.DBSCAN(metric="precomputed")``, numbering included.
+    """Clusters crops by density (Ester et al., KDD 1996), with the labels of ``sklearn.cluster.DBSCAN``.
 
     A crop with at least ``min_samples`` crops within ``eps``, itself counted, is a core crop. Core crops within
     ``eps`` of each other share a cluster; clusters are numbered by their lowest-index core crop. A crop that is not
-    core joins the lowest-numbered cluster that reaches it; one that none reaches is an outlier.
+    core joins the lowest-numbered cluster with a core crop within ``eps``; without one, it is an outlier.
 
     Args:
-        distances: ``(N, N)`` symmetric sparse matrix. A stored entry is a distance, zero included; a pair that is
-            not stored is too far apart, whatever ``eps``.
-        eps: Largest distance between neighbours, compared in the precision of ``distances``.
-        min_samples: Neighbours that make a core crop, itself counted.
+        distances: ``(N, N)`` symmetric sparse matrix. A stored entry is a distance, zero included. A pair that is not
+            stored is farther apart than any ``eps``.
+        eps: Largest distance between neighbours, above 0, compared in the precision of ``distances``.
+        min_samples: Number of neighbours that make a core crop, the crop itself counted; at least 1.
 
     Returns:
-        ``(N,)`` int64 labels, 0 … C-1, and -1 for outliers.
+        ``(N,)`` int64 labels: 0…C−1, and -1 for outliers.
 
     Raises:
-        ResightError: The matrix is not square, or a setting is out of range.
+        ResightError: The matrix is not square or not sparse, or an argument is out of range.
     """
     if not sp.issparse(distances) or distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
-        raise ResightError("DBSCAN needs a square sparse matrix of distances, one row a crop.")
+        raise ResightError("DBSCAN needs a square sparse matrix of distances, one row per crop.")
     check_density(eps, min_samples)
     from resight.clustering import _kernels
 
@@ -43,7 +43,7 @@ def dbscan(distances: sp.csr_matrix, eps: float, min_samples: int = 4) -> np.nda
 
 
 def check_density(eps: float, min_samples: int) -> None:
-    """Raise a sentence when ``eps`` or ``min_samples`` cannot be a DBSCAN setting."""
+    """Raises a :class:`ResightError` unless ``eps`` is above 0 and ``min_samples`` at least 1."""
     if not eps > 0:
         raise ResightError(f"clustering.eps must be above 0, got {eps}.")
     if min_samples < 1:

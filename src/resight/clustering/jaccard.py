@@ -1,7 +1,8 @@
-"""Jaccard distance of k-reciprocal neighbour sets, on sparse rows.
+"""Jaccard distance of k-reciprocal neighbour sets, as sparse matrices.
 
 Zhong, Zheng, Cao and Li, "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017,
-https://arxiv.org/abs/1701.08398, as clustering methods use it (without the mixture with the original distance).
+https://arxiv.org/abs/1701.08398. Clustering methods use this distance without the paper's mixture with the original
+distance.
 """
 
 from __future__ import annotations
@@ -13,81 +14,82 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from resight.clustering.neighbours import Neighbours, nearest_neighbours
+from resight.clustering.search import Neighbours, nearest_neighbours
 from resight.errors import ResightError
 
 
 def jaccard_distance(
     features_or_neighbours: Any, k1: int = 30, k2: int = 6, *, max_distance: float = 1.0
 ) -> sp.csr_matrix:
-    """Jaccard distance between the expanded k-reciprocal neighbour sets of all pairs that share a neighbour.
+    """Jaccard distance between the expanded k-reciprocal neighbour sets of crops (Zhong et al., CVPR 2017).
 
-    With R(i) the ``k1`` nearest neighbours of i (i included) and H(i) the first ``round(k1 / 2) + 1`` of them
-    (round half to even), N(i) are the reciprocal members of R(i) and N½(i) those of H(i). N(i) is joined by every
-    N½(c), c ∈ N(i), of which more than two thirds lie in N(i). V holds ``exp(-squared distance)`` on that set, each
-    row divided by its sum, then averaged over the first ``k2`` neighbours. With ``s = Σ_m min(V_im, V_jm)`` the
-    distance is ``max(0, 1 - s / (2 - s))``.
+    R(i) are the ``k1`` nearest neighbours of crop i, i included, and H(i) the first ``round(k1 / 2) + 1`` of them
+    (round half to even). N(i) holds the j in R(i) with i in R(j), and N½(i) the j in H(i) with i in H(j). N(i) is
+    joined by the N½(c) of every c in N(i) for which more than two thirds of N½(c) are in N(i). V_ij is
+    ``exp(-squared distance)`` for j in this set, else 0; each row is divided by its sum, then averaged over the first
+    ``k2`` neighbours. With ``s_ij = Σ_m min(V_im, V_jm)`` the distance is ``max(0, 1 - s_ij / (2 - s_ij))``.
 
     Args:
-        features_or_neighbours: ``(N, D)`` features, or the :class:`Neighbours` of them with ``k >= k1``.
-        k1: Size of the neighbour lists; clipped to N.
-        k2: Neighbours averaged over; 1 leaves V as it is.
-        max_distance: Pairs farther apart are not stored. With the clustering's ``eps``, the largest arrays
-            stay small.
+        features_or_neighbours: ``(N, D)`` features, or :class:`~resight.clustering.Neighbours` with at least ``k1``
+            neighbours per crop.
+        k1: Length of the neighbour lists, the crop itself counted, at least 1; clipped to N.
+        k2: Neighbours whose rows of V are averaged, the crop itself counted, 1…k1; 1 leaves V as it is.
+        max_distance: Pairs farther apart are not stored, which saves memory where a clustering ignores them.
 
     Returns:
-        ``(N, N)`` symmetric float32 CSR matrix with sorted columns. It stores every pair with a distance below 1
-        and at most ``max_distance``; the diagonal and zero distances between different crops are stored as
-        explicit zeros (equal sets differ by rounding only: below 1e-12 is 0). A pair that is not stored is farther
-        apart than that. The result is the same for any number of threads.
+        ``(N, N)`` symmetric float32 CSR matrix with sorted columns. It stores every pair with a distance below 1 and
+        at most ``max_distance``. Zeros are stored explicitly: the diagonal, and pairs with equal sets (distances below
+        1e-12 are rounding and become 0). The result does not depend on the number of threads.
 
     Raises:
-        ResightError: A setting is out of range, or the neighbours are too few for ``k1``.
+        ResightError: An argument is out of range, there are fewer than ``k1`` neighbours per crop, or the features are
+            not usable.
     """
     if math.isnan(max_distance) or max_distance < 0:
         raise ResightError(f"max_distance of the Jaccard distance must be at least 0, got {max_distance}.")
     from resight.clustering import _kernels
 
     neighbours = _with_features(features_or_neighbours, k1, k2)
-    weights = encode(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    weights = neighbour_weights(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
     num_points = len(neighbours)
     pieces = list(jaccard_chunks(weights, invert(weights), max_distance))
     starts, columns, values = _kernels.mirror(*(np.concatenate(part) for part in zip(*pieces, strict=True)))
     return _csr(starts, columns, values, (num_points, num_points))
 
 
-def encode(
+def neighbour_weights(
     neighbours: Neighbours, *, depth: int, half_depth: int, k2: int, scale: np.ndarray | None = None
 ) -> sp.csr_matrix:
-    """The neighbour weights V of :func:`jaccard_distance`.
+    """Weights of each crop's expanded k-reciprocal neighbours: V of :func:`jaccard_distance`, which defines the sets.
 
     Args:
-        neighbours: At least ``depth`` neighbours a crop, with the features.
-        depth: Size of R(i), i included; clipped to N.
-        half_depth: Size of H(i), i included.
-        k2: Neighbours averaged over.
-        scale: ``(N,)`` what the distances of each row are divided by first; ``None`` takes them as they are.
+        neighbours: At least ``depth`` neighbours per crop, with the features.
+        depth: Length of R(i), the crop itself counted; clipped to N.
+        half_depth: Length of H(i), the crop itself counted.
+        k2: Neighbours whose rows of V are averaged, the crop itself counted.
+        scale: ``(N,)`` float32 divisors of each crop's squared distances; ``None`` does not divide.
 
     Returns:
-        V as ``(N, N)`` float64 CSR with sorted columns; each row sums to 1.
+        V: ``(N, N)`` float64 CSR matrix with sorted columns; each row sums to 1.
 
     Raises:
-        ResightError: The neighbours are too few, or lack the features.
+        ResightError: There are fewer than ``depth`` neighbours per crop, or ``neighbours`` has no features.
     """
     from resight.clustering import _kernels
+    from resight.common.kernels import map_rows
 
     num_points = len(neighbours)
     depth = min(depth, num_points)
     if neighbours.k < depth:
         raise ResightError(
-            f"The Jaccard distance needs {depth} neighbours a crop, but only {neighbours.k} were given: "
+            f"The Jaccard distance needs {depth} neighbours per crop, but only {neighbours.k} were given: "
             f"search for k={depth}."
         )
     rows = neighbours.features
     if rows is None:
         raise ResightError(
-            "The Jaccard distance needs the features beside the neighbours, for set members that are not among "
-            "them: pass the features, or neighbours from nearest_neighbours, which carry them."
+            "The Jaccard distance needs the features as well as the neighbours, for set members that are not among "
+            "the neighbours: pass the features, or the result of nearest_neighbours, which holds them."
         )
     data, norm = rows.data, rows.norm
     indices = np.ascontiguousarray(neighbours.indices[:, :depth], dtype=np.int32)
@@ -97,7 +99,7 @@ def encode(
         def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
             return _kernels.reciprocal_rows(indices, start, stop, size)
 
-        parts = list(_kernels.map_rows(work, num_points, chunk=_chunk(num_points)))
+        parts = list(map_rows(work, num_points, chunk=_chunk(num_points)))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     full_counts, full = reciprocal(depth)
@@ -108,24 +110,24 @@ def encode(
             data, norm, indices, distances, full_counts, full, half_counts, half, scale, start, stop
         )
 
-    weights = _join(_kernels.map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
+    weights = _join(map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
     if k2 > 1:
         indptr, columns, values = weights.indptr, weights.indices, weights.data
 
         def average(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             return _kernels.mean_rows(indptr, columns, values, neighbours.indices, min(k2, neighbours.k), start, stop)
 
-        weights = _join(_kernels.map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
+        weights = _join(map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
     return weights
 
 
-#: Starts of the lists, rows and values of each column of V, and where in them each entry of V stands.
+#: The columns of a sparse matrix: starts, rows and values; and the place in them of each entry of the matrix.
 InvertedIndex = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def invert(weights: sp.csr_matrix) -> InvertedIndex:
-    """Inverted index of V: which rows hold a column, ascending."""
-    from resight.clustering import _kernels
+    """Inverted index of a CSR matrix: for each column the rows with an entry in it, ascending."""
+    from resight.clustering.search import _kernels
 
     index: InvertedIndex = _kernels.invert(weights.indptr, weights.indices, weights.data, weights.shape[1])
     return index
@@ -134,15 +136,20 @@ def invert(weights: sp.csr_matrix) -> InvertedIndex:
 def jaccard_chunks(
     weights: sp.csr_matrix, index: InvertedIndex, max_distance: float, *, rows: np.ndarray | None = None
 ) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Jaccard distances of consecutive ranges of rows: counts, ascending columns, float32 distances.
+    """Jaccard distances, in consecutive ranges of rows.
 
     Args:
-        weights: V as ``(N, N)`` CSR with sorted columns.
-        index: Its inverted index.
-        max_distance: Largest distance kept.
-        rows: Rows to compare with all rows; by default every pair is done once, from its lower row.
+        weights: V, from :func:`neighbour_weights`.
+        index: Inverted index of V, from :func:`invert`.
+        max_distance: Largest distance to keep.
+        rows: Indices of the rows to compare with all rows. By default all rows, with every pair once, in the row of
+            its lower index, and without the diagonal.
+
+    Yields:
+        For each range: distances per row, then ascending columns and float32 distances of all its rows.
     """
     from resight.clustering import _kernels
+    from resight.common.kernels import map_rows
 
     starts, holders, held, position = index
     chosen = weights if rows is None else weights[rows]
@@ -162,7 +169,7 @@ def jaccard_chunks(
             stop,
         )
 
-    return _kernels.map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
+    return map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
 
 
 def _with_features(features_or_neighbours: Any, k1: int, k2: int) -> Neighbours:
@@ -173,7 +180,7 @@ def _with_features(features_or_neighbours: Any, k1: int, k2: int) -> Neighbours:
 
 
 def check_depths(k1: int, k2: int) -> None:
-    """Raise a sentence when ``k1`` and ``k2`` do not make a Jaccard distance."""
+    """Raises a :class:`ResightError` unless ``1 <= k2 <= k1``."""
     if k1 < 1:
         raise ResightError(f"clustering.k1 must be at least 1, got {k1}.")
     if not 1 <= k2 <= k1:
@@ -181,12 +188,12 @@ def check_depths(k1: int, k2: int) -> None:
 
 
 def _chunk(num_points: int) -> int:
-    """Rows a task: enough that a task's scratch of N entries is cheap beside its work."""
+    """Rows in a range: enough that allocating N entries of scratch per range costs little."""
     return max(256, num_points // 512)
 
 
 def _join(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], num_points: int) -> sp.csr_matrix:
-    """Put consecutive ranges of sparse rows into one ``(N, N)`` CSR matrix."""
+    """One ``(N, N)`` CSR matrix from consecutive ranges of sparse rows."""
     pieces = list(parts)
     starts = np.zeros(num_points + 1, np.int64)
     np.cumsum(np.concatenate([piece[0] for piece in pieces]), out=starts[1:])
@@ -196,7 +203,7 @@ def _join(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], num_points
 
 
 def _csr(starts: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> sp.csr_matrix:
-    """A CSR matrix that is known to be in order."""
+    """A CSR matrix whose columns are known to be sorted and unique."""
     matrix = sp.csr_matrix((values, columns, starts), shape=shape, copy=False)
     matrix.has_sorted_indices = True
     matrix.has_canonical_format = True

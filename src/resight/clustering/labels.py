@@ -1,4 +1,4 @@
-"""Pseudo-labels, and the whole stage from features to them."""
+"""Pseudo-labels, and the whole way from features to pseudo-labels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 import scipy.sparse as sp
 
 from resight.clustering.dbscan import check_density, dbscan
-from resight.clustering.jaccard import check_depths, encode, invert, jaccard_chunks, jaccard_distance
-from resight.clustering.neighbours import Neighbours, Search, nearest_neighbours
-from resight.clustering.rows import UnitRows, room_for, unit_rows
+from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, jaccard_distance, neighbour_weights
+from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
+from resight.common.memory import room_for
 from resight.errors import ResightError
 
-_BLOCK = 8192  # features looked at together
-_SAMPLED_ROWS = 4096  # crops whose distances are looked at when nothing clusters
+_BLOCK = 8192  # features read at once
+_SAMPLED_ROWS = 4096  # crops whose distances are examined when nothing clusters
 
 
-class NoClusters(ResightError):  # noqa: N818 (a state of the data, named as the user meets it)
-    """The clustering found no cluster at all; the message says what to change."""
+class NoClusters(ResightError):  # noqa: N818 (a state of the data, not a fault)
+    """The clustering found no cluster; the message says what to change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,14 @@ class PseudoLabels:
     """A cluster number for every crop.
 
     Attributes:
-        labels: ``(N,)`` int64, 0 … C-1, or -1 for an outlier, which has no pseudo-label.
-        facts: What is worth telling of how they were found, by name: ``neighbour_recall``, the share of the true
-            neighbours that an approximate search found on a sample, or the merges of a bottom-up stage.
-        kept: What is worth keeping of each crop beside its label, by name: arrays of N rows.
-        sentences: What is worth printing of how they were found, in words.
+        labels: ``(N,)`` int64: 0…C−1, or -1 for an outlier, which has no pseudo-label.
+        facts: Figures for reports, by name, such as ``neighbour_recall``: the share of the true neighbours that an
+            approximate search found, measured on a sample.
+        kept: Further arrays to save with the labels, by name, with one row per crop.
+        sentences: What is worth printing of how they were found.
+
+    Raises:
+        ResightError: The labels are not one-dimensional integers, -1 or 0…C−1 without gaps.
     """
 
     labels: np.ndarray
@@ -56,7 +59,7 @@ class PseudoLabels:
 
     @property
     def num_outliers(self) -> int:
-        """Number of crops without a cluster."""
+        """Number of outliers."""
         return int((self.labels < 0).sum())
 
     @property
@@ -65,14 +68,12 @@ class PseudoLabels:
         return np.bincount(self.labels[self.labels >= 0], minlength=self.num_clusters)
 
     def validate(self) -> None:
-        """Check that the labels are one-dimensional integers, -1 or 0 … C-1 with no number left out.
-
-        Raises:
-            ResightError: They are not.
-        """
+        """Raises a :class:`ResightError` unless the labels are one-dimensional integers, -1 or 0…C−1 without gaps."""
         labels = np.asarray(self.labels)
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise ResightError(f"Pseudo-labels must be one integer a crop; got shape {labels.shape} of {labels.dtype}.")
+            raise ResightError(
+                f"Pseudo-labels must be one integer per crop; got shape {labels.shape} of {labels.dtype}."
+            )
         found = np.unique(labels)
         if len(found) and found[0] < -1:
             raise ResightError(f"Pseudo-labels must be -1 (outlier) or 0, 1, 2, …; got {found[0]}.")
@@ -81,7 +82,7 @@ class PseudoLabels:
         if len(gaps):
             raise ResightError(
                 f"Pseudo-labels must number the clusters 0 … C-1 without gaps; no crop has label {gaps[0]}, "
-                f"yet the largest label is {found[-1]}."
+                f"but the largest label is {found[-1]}."
             )
 
 
@@ -98,30 +99,33 @@ def cluster_crops(
     recall: float = 0.95,
     device: Any = None,
 ) -> PseudoLabels:
-    """Cluster crops by density in the k-reciprocal Jaccard distance.
+    """Clusters crops with DBSCAN on the k-reciprocal Jaccard distance.
+
+    The distance is :func:`~resight.clustering.jaccard_distance` (Zhong et al., CVPR 2017), the clustering is
+    :func:`~resight.clustering.dbscan` (Ester et al., KDD 1996).
 
     Args:
-        features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here. Or the
-            :class:`Neighbours` of them from :func:`find_neighbours`, at least ``k1``: then nothing is searched here,
-            and the arguments from ``camera`` on play no part.
-        k1: Size of the neighbour lists (see :func:`~resight.clustering.jaccard_distance`).
-        k2: Neighbours whose rows are averaged.
-        eps: Largest Jaccard distance between neighbours of DBSCAN.
-        min_samples: Neighbours that make a core crop, itself counted.
+        features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here. Or
+            :class:`~resight.clustering.Neighbours` with at least ``k1`` neighbours per crop, from
+            :func:`find_neighbours`: then ``camera`` and the arguments after it are ignored.
+        k1: Length of the neighbour lists of the Jaccard distance, the crop itself counted; at least 1.
+        k2: Neighbours whose weights are averaged in the Jaccard distance, the crop itself counted; 1…k1.
+        eps: Largest Jaccard distance between neighbours, above 0.
+        min_samples: Number of neighbours that make a core crop, the crop itself counted; at least 1.
         camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
-        centre_cameras: Subtract from every feature the mean feature of its camera before the search (see
-            :func:`centre_by_camera`). This uses camera labels: a result got with it is not camera-free.
-        search: ``"exact"``, ``"approximate"`` or ``"auto"``, by the number of crops (see
-            :func:`~resight.clustering.nearest_neighbours`).
-        recall: Share of the true neighbours that an approximate search aims to find.
-        device: Where to search for neighbours, as torch names it; ``None`` is the CPU.
+        centre_cameras: Whether to subtract the mean feature of a crop's camera from its feature before the search (see
+            :func:`centre_by_camera`). This uses camera labels, so the result is not camera-free.
+        search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
+        recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
+        device: Device of PyTorch that searches for neighbours, such as ``"cuda"``; ``None`` is the CPU.
 
     Returns:
-        The pseudo-labels; at least one cluster.
+        The pseudo-labels, with at least one cluster. After an approximate search ``facts`` holds ``neighbour_recall``,
+        the share of the true neighbours found.
 
     Raises:
-        NoClusters: Every crop is an outlier; the sentence suggests an ``eps``.
-        ResightError: A setting or the features are not usable.
+        NoClusters: Every crop is an outlier; the message suggests an ``eps``.
+        ResightError: An argument is out of range, or the features are not usable.
     """
     check_depths(k1, k2)
     check_density(eps, min_samples)
@@ -146,19 +150,25 @@ def find_neighbours(
     recall: float = 0.95,
     device: Any = None,
 ) -> Neighbours:
-    """The search of :func:`cluster_crops`, for those who need the neighbours for something else as well.
+    """Nearest neighbours of crops, optionally after each camera's mean feature is subtracted.
+
+    :func:`cluster_crops` takes the result in place of features, so that one search can serve other purposes, too.
 
     Args:
-        features: ``(N, D)`` array or memory map.
-        k: Neighbours a crop, itself included.
-        camera: As there, with the arguments that follow.
-        centre_cameras: Whether each camera's mean is subtracted first.
-        search: How.
-        recall: Of an approximate search.
-        device: Where.
+        features: ``(N, D)`` array or memory map; L2-normalised here.
+        k: Neighbours per crop, the crop itself counted.
+        camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
+        centre_cameras: Whether to subtract the mean feature of a crop's camera from its feature before the search (see
+            :func:`centre_by_camera`). This uses camera labels.
+        search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
+        recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
+        device: Device of PyTorch that searches, such as ``"cuda"``; ``None`` is the CPU.
+
+    Returns:
+        The neighbours of every crop.
 
     Raises:
-        ResightError: A setting or the features are not usable.
+        ResightError: An argument is out of range, the cameras are missing, or the features are not usable.
     """
     if centre_cameras:
         if camera is None:
@@ -171,10 +181,10 @@ def find_neighbours(
 
 
 def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
-    """Subtract the mean of the camera's L2-normalised features from each, and normalise again.
+    """Subtracts from each L2-normalised feature the mean of its camera's features, and normalises the result.
 
-    This uses camera labels. A crop that equals its camera's mean (the only crop of a camera, say) has nothing left
-    after the subtraction and keeps its normalised feature.
+    This uses camera labels. A crop whose feature equals the camera's mean, such as the only crop of a camera, keeps its
+    normalised feature.
 
     Args:
         features: ``(N, D)`` array or memory map.
@@ -184,13 +194,13 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
         ``(N, D)`` float32 L2-normalised features: a new array, on disk where it does not fit in memory.
 
     Raises:
-        ResightError: The cameras are not one a crop, or the features are not usable.
+        ResightError: There is not one camera per crop, or the features are not usable.
     """
     rows = unit_rows(features)
     cameras = np.asarray(camera)
     if cameras.shape != (len(rows),):
         raise ResightError(
-            f"There are {len(rows)} features, but the cameras have shape {cameras.shape}: give one camera a crop."
+            f"There are {len(rows)} features, but the cameras have shape {cameras.shape}: give one camera per crop."
         )
     _, group = np.unique(cameras, return_inverse=True)
     group = group.reshape(-1)
@@ -213,7 +223,7 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
 
 
 def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: int) -> str:
-    """The sentence of :class:`NoClusters`: how far the deciding neighbours are, and what to change."""
+    """The message of :class:`NoClusters`: how far the neighbours that decide are, and what to change."""
     num_points = len(neighbours)
     start = f"No cluster was found among {num_points} crops with clustering.eps={eps:g}: "
     if num_points < min_samples:
@@ -221,7 +231,7 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
             f"{start}there are fewer crops than clustering.min_samples={min_samples}, so no crop can have enough "
             f"neighbours. Use more crops or lower clustering.min_samples."
         )
-    weights = encode(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    weights = neighbour_weights(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
     sample = np.arange(num_points)
     if num_points > _SAMPLED_ROWS:
         sample = np.linspace(0, num_points - 1, _SAMPLED_ROWS).astype(np.int64)
@@ -247,7 +257,7 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
     if suggested <= eps or suggested < float(reached.min()):
         return (
             f"{measured}Lower clustering.min_samples or raise clustering.k1 (now {k1}): even a clustering.eps near 1 "
-            f"would cluster next to nothing."
+            f"would cluster hardly anything."
         )
     return (
         f"{measured}Try clustering.eps={suggested:.2f}, or change clustering.k1 (now {k1}) or lower "
@@ -256,12 +266,12 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
 
 
 def _deciding_distance(weights: sp.csr_matrix, crops: np.ndarray, rank: int) -> np.ndarray:
-    """``(M,)`` Jaccard distance of each of the crops to its ``rank``-th nearest other crop; 1 where there is none."""
+    """``(M,)`` Jaccard distance of each of M crops to its ``rank``-th nearest other crop; 1 where there is none."""
     result: list[float] = []
     for counts, _, distances in jaccard_chunks(weights, invert(weights), 1.0, rows=crops):
         stops = np.cumsum(counts)
         for stop, count in zip(stops, counts, strict=True):
-            # the crop itself is one of the zeros, so rank counts from it
+            # the crop itself is one of the zeros, so its rank-th other crop is entry rank
             nearest = np.partition(distances[stop - count : stop], rank) if count > rank else None
             result.append(1.0 if nearest is None else float(nearest[rank]))
     return np.array(result)

@@ -1,4 +1,4 @@
-"""How well pseudo-labels agree with known identities: for reports only, never for training."""
+"""Scores of pseudo-labels against known identities, for reports only, never for training."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from resight.errors import ResightError
 
 
 def clustering_quality(labels: Any, identity: Any) -> dict[str, float | int]:
-    """Compare pseudo-labels with identities.
+    """Compares pseudo-labels with identities.
 
-    Crops without an identity (``identity <= 0``: junk, distractors, unlabelled) are left out of every score. The
-    scores are taken twice: over the clustered crops, and (keys with the prefix ``all_``) over all crops with every
-    outlier as a cluster of its own.
+    Crops without an identity (``identity <= 0``: junk, distractors, unlabelled crops) are left out of every score. Each
+    score is computed twice: over the clustered crops, and, with the prefix ``all_``, over all crops with every outlier
+    as a cluster by itself.
 
     Args:
         labels: ``(N,)`` cluster numbers, -1 for outliers, or a :class:`~resight.clustering.PseudoLabels`.
-        identity: ``(N,)`` identities.
+        identity: ``(N,)`` identities, counted from 1.
 
     Returns:
-        ``ari`` (adjusted Rand index), ``ami`` (adjusted mutual information), ``fowlkes_mallows``, ``homogeneity``,
-        ``completeness``, ``v_measure``, ``pair_precision`` (share of pairs within a cluster that are one identity),
-        ``pair_recall`` (share of pairs of one identity that are within a cluster), ``scored`` (crops that entered),
-        each also with ``all_``; ``clusters`` and ``outliers`` over all crops, with an identity or without;
-        ``without_identity``, the crops left out. A score with nothing to score is 0.0, never NaN: all of them when
-        no crop with an identity is clustered, ``pair_precision`` (with ``fowlkes_mallows``) when no cluster holds a
-        pair, ``pair_recall`` when no identity does.
+        With and without the prefix ``all_``: ``ari`` (adjusted Rand index), ``ami`` (adjusted mutual information),
+        ``fowlkes_mallows``, ``homogeneity``, ``completeness``, ``v_measure``, ``pair_precision`` (share of the pairs
+        within a cluster that have the same identity), ``pair_recall`` (share of the pairs with the same identity that
+        are within a cluster) and ``scored`` (number of crops scored). A score is 0.0, never NaN, where it has nothing
+        to score: no clustered crop with an identity, or no pair within a cluster or with the same identity.
+
+        Without the prefix only: ``clusters`` and ``outliers``, counted over all crops, and ``without_identity``, the
+        number of crops left out.
 
     Raises:
-        ResightError: The two arrays are not one value a crop.
+        ResightError: The two arrays do not hold one integer per crop.
     """
     label = np.asarray(getattr(labels, "labels", labels))
-    person = np.asarray(identity)
-    if label.ndim != 1 or label.shape != person.shape or label.dtype.kind not in "iu" or person.dtype.kind not in "iu":
+    identity = np.asarray(identity)
+    integers = label.dtype.kind in "iu" and identity.dtype.kind in "iu"
+    if label.ndim != 1 or label.shape != identity.shape or not integers:
         raise ResightError(
-            f"Clustering quality needs one integer label and one integer identity a crop; got shapes {label.shape} "
-            f"of {label.dtype} and {person.shape} of {person.dtype}."
+            f"Clustering quality needs one integer label and one integer identity per crop; got shapes {label.shape} "
+            f"of {label.dtype} and {identity.shape} of {identity.dtype}."
         )
     label = label.astype(np.int64)
-    known = person > 0
+    known = identity > 0
     clustered = known & (label >= 0)
     alone = _each_alone(label)
     result: dict[str, float | int] = {
@@ -49,23 +51,23 @@ def clustering_quality(labels: Any, identity: Any) -> dict[str, float | int]:
         "outliers": int((label < 0).sum()),
         "without_identity": int((~known).sum()),
     }
-    result.update(_scores(label[clustered], person[clustered]))
-    result.update({f"all_{key}": value for key, value in _scores(alone[known], person[known]).items()})
+    result.update(_scores(label[clustered], identity[clustered]))
+    result.update({f"all_{key}": value for key, value in _scores(alone[known], identity[known]).items()})
     return result
 
 
 def label_agreement(labels: Any, others: Any) -> float:
-    """Adjusted Rand index of two labellings of the same crops, each outlier (-1) as a cluster of its own.
+    """Adjusted Rand index of two labellings of the same crops, with every outlier (-1) as a cluster by itself.
 
     Args:
-        labels: ``(N,)`` cluster numbers.
-        others: The same.
+        labels: ``(N,)`` cluster numbers, or a :class:`~resight.clustering.PseudoLabels`.
+        others: ``(N,)`` cluster numbers, or a :class:`~resight.clustering.PseudoLabels`.
 
     Returns:
-        1 where they are the same clusters, whatever their numbers; about 0 for unrelated ones.
+        1 for the same clusters, however they are numbered; about 0 for unrelated clusters.
 
     Raises:
-        ResightError: They are not labels of the same crops.
+        ResightError: The labellings have different lengths.
     """
     first, second = (np.asarray(getattr(values, "labels", values)) for values in (labels, others))
     if first.shape != second.shape:
@@ -76,7 +78,7 @@ def label_agreement(labels: Any, others: Any) -> float:
 
 
 def _each_alone(labels: np.ndarray) -> np.ndarray:
-    """The labels, with a new one for each outlier."""
+    """The labels, with a new label for each outlier."""
     alone = labels.astype(np.int64)
     outliers = np.flatnonzero(alone < 0)
     alone[outliers] = alone.max(initial=-1) + 1 + np.arange(len(outliers))
@@ -84,7 +86,7 @@ def _each_alone(labels: np.ndarray) -> np.ndarray:
 
 
 def _scores(label: np.ndarray, identity: np.ndarray) -> dict[str, float | int]:
-    """All scores of one labelling; 0.0 where there is nothing to score."""
+    """All scores of one labelling of crops with identities; 0.0 where there is nothing to score."""
     names = ("ari", "ami", "fowlkes_mallows", "homogeneity", "completeness", "v_measure")
     if len(label) == 0:
         return {**dict.fromkeys((*names, "pair_precision", "pair_recall"), 0.0), "scored": 0}
@@ -108,7 +110,7 @@ def _scores(label: np.ndarray, identity: np.ndarray) -> dict[str, float | int]:
 
 
 def _pairs(label: np.ndarray, identity: np.ndarray) -> tuple[int, int, int]:
-    """Number of pairs that share cluster and identity, that share a cluster, that share an identity."""
+    """Numbers of pairs with the same cluster and identity, with the same cluster, and with the same identity."""
     _, label = np.unique(label, return_inverse=True)
     _, identity = np.unique(identity, return_inverse=True)
     table = sp.coo_matrix((np.ones(len(label), np.int64), (label.reshape(-1), identity.reshape(-1)))).tocsr()

@@ -1,4 +1,4 @@
-"""Two-stage clustering: k-means, then each centroid keeps its nearest crops by the k-reciprocal Jaccard distance.
+"""Two-stage clustering: k-means, then each centroid keeps the crops nearest to it by the k-reciprocal Jaccard distance.
 
 Ji, Zou, Lin, Liu, Huang and Wu, "An Attention-driven Two-stage Clustering Method for Unsupervised Person
 Re-Identification", ECCV 2020.
@@ -11,16 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from resight.clustering.jaccard import check_depths, encode, invert, jaccard_chunks
+from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, neighbour_weights
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera
-from resight.clustering.neighbours import Search, nearest_neighbours
-from resight.clustering.rows import UnitRows, unit_rows
+from resight.clustering.search import Search, UnitRows, nearest_neighbours, unit_rows
 from resight.errors import ResightError
 
 Contested = Literal["nearest", "out"]
 Unwanted = Literal["out", "cluster"]
 
-_BLOCK = 8192  # features looked at together
+_BLOCK = 8192  # features read at once
 
 
 def two_stage(
@@ -40,51 +39,54 @@ def two_stage(
     recall: float = 0.95,
     device: Any = None,
 ) -> PseudoLabels:
-    """Cluster crops around centroids, of which each keeps the crops that are surely its own.
+    """Clusters crops by k-means, then keeps only the crops nearest to each centroid (Ji et al., ECCV 2020).
 
-    The features are brought to their first principal components. Stage 1 is k-means on these, begun by k-means++. In
-    stage 2 the centroids join the crops as further points of the k-reciprocal graph (of directions: the components are
-    L2-normalised there, as everywhere), and each keeps its ``keep`` nearest crops by the Jaccard distance. A crop at a
-    distance of 1 shares no neighbour with a centroid and is not kept. Ties go to the lower crop, then to the lower
+    Features are projected to their first principal components. Stage 1 is k-means on the components, started by
+    k-means++. In stage 2 crops and centroids together are the points of a k-reciprocal Jaccard distance, for which
+    their components are L2-normalised. Each centroid keeps the ``keep`` crops nearest to it. A crop at a distance of
+    1 shares no neighbour with the centroid and is not kept. Ties go to the lower crop index, then to the lower
     cluster.
 
     Args:
         features: ``(N, D)`` array or memory map; L2-normalised here.
-        clusters: M, centroids of stage 1.
-        keep: p, crops that a centroid keeps; ``None`` leaves stage 2 out, so that every crop has a cluster.
-        components: Principal components kept; clipped to what there are.
-        k1: Size of the neighbour lists of stage 2 (see :func:`~resight.clustering.jaccard_distance`).
-        k2: Neighbours whose rows are averaged there.
-        contested: What becomes of a crop that several centroids keep: it goes to the nearest of them, or stays out.
-        unwanted: What becomes of a crop that no centroid keeps: it stays out, or has the cluster of stage 1.
-        seed: Of k-means++.
+        clusters: M, the number of centroids of stage 1, 2…N.
+        keep: p, the number of crops that a centroid keeps; ``None`` skips stage 2, so that every crop has a cluster.
+        components: Number of principal components; clipped to N and D.
+        k1: Length of the neighbour lists of the Jaccard distance, the point itself counted.
+        k2: Neighbours whose weights are averaged in the Jaccard distance, the point itself counted.
+        contested: A crop that several centroids keep goes to the nearest of them (``"nearest"``) or becomes an outlier
+            (``"out"``).
+        unwanted: A crop that no centroid keeps becomes an outlier (``"out"``) or stays in its cluster of stage 1
+            (``"cluster"``).
+        seed: Seed of k-means++.
         camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
-        centre_cameras: Subtract each camera's mean feature first. This uses camera labels.
-        search: How neighbours are found (see :func:`~resight.clustering.nearest_neighbours`).
-        recall: Share of the true neighbours that an approximate search aims to find.
-        device: Where to search for neighbours; ``None`` is the CPU.
+        centre_cameras: Whether to subtract the mean feature of a crop's camera from its feature first. This uses camera
+            labels.
+        search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
+        recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
+        device: Device of PyTorch that searches for neighbours, such as ``"cuda"``; ``None`` is the CPU.
 
     Returns:
-        Labels, -1 for a crop that stays out, and the facts ``contested`` and ``unwanted``, the crops that several
-        centroids or none kept (with stage 2), and ``neighbour_recall`` of an approximate search. A cluster that lost
-        all its crops has no number.
+        Labels, -1 for an outlier, numbered without gaps in the order of the centroids. With stage 2, ``facts`` holds
+        ``contested``, the number of crops that several centroids keep, ``unwanted``, the number of crops that none
+        keeps, and after an approximate search ``neighbour_recall``, the share of the true neighbours found.
 
     Raises:
-        NoClusters: No centroid kept a crop.
-        ResightError: A setting or the features are not usable.
+        NoClusters: Stage 2 left every crop an outlier.
+        ResightError: An argument is out of range, or the features are not usable.
     """
     check_depths(k1, k2)
     rows = unit_rows(features)
     if not 2 <= clusters <= len(rows):
         raise ResightError(
             f"k-means can make 2 to {len(rows)} clusters of {len(rows)} crops, and {clusters} were asked for: set "
-            "method.clusters, or method.crops_per_cluster, accordingly."
+            "clusters to a number in that range."
         )
     if keep is not None and keep < 1:
-        raise ResightError(f"A centroid must keep at least one crop, got {keep}.")
+        raise ResightError(f"A centroid must keep at least one crop, got keep={keep}.")
     if centre_cameras:
         if camera is None:
-            raise ResightError("clustering.centre_cameras needs the camera of every crop, and none are known.")
+            raise ResightError("centre_cameras needs the camera of every crop: give camera or drop centre_cameras.")
         rows = UnitRows(centre_by_camera(rows, camera))
     coordinates = principal_components(rows, components)
     first, centroids = _k_means(coordinates, clusters, seed)
@@ -95,7 +97,8 @@ def two_stage(
     joined = nearest_neighbours(
         np.concatenate([coordinates, centroids]), k1, search=search, recall=recall, device=device
     )
-    cluster, crop, distance = _kept(encode(joined, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2), size, keep)
+    weights = neighbour_weights(joined, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    cluster, crop, distance = _kept(weights, size, keep)
     wanted = np.bincount(crop, minlength=size)
     labels = np.full(size, -1) if unwanted == "out" else np.where(wanted == 0, first, -1)
     if contested == "out":
@@ -106,9 +109,14 @@ def two_stage(
         order = order[np.unique(crop[order], return_index=True)[1]]
         labels[crop[order]] = cluster[order]
     if labels.max() < 0:
+        if not len(crop):
+            raise NoClusters(
+                f"No crop was kept by any of {len(centroids)} centroids, because none shares a neighbour with a "
+                f"centroid: raise k1 (now {k1})."
+            )
         raise NoClusters(
-            f"No crop was kept by one of {len(centroids)} centroids: raise clustering.k1 (now {k1}) or method.nearest "
-            f"(now {keep}), or set method.contested=nearest."
+            f"Each of the {np.count_nonzero(wanted)} crops that were kept was kept by several of {len(centroids)} "
+            "centroids, so all crops are outliers: set contested to nearest."
         )
     facts: dict[str, float] = {"contested": int((wanted > 1).sum()), "unwanted": int((wanted == 0).sum())}
     if joined.recall is not None:
@@ -117,14 +125,20 @@ def two_stage(
 
 
 def principal_components(features: Any, components: int) -> np.ndarray:
-    """``(N, c)`` float32 coordinates of L2-normalised features in their first principal components, largest first.
+    """Coordinates of L2-normalised features in their first principal components.
 
-    Exact, and in blocks: the features may be larger than the memory. The sign of each component makes its largest
-    coefficient positive.
+    The decomposition is exact. Features are read in blocks and may be larger than the memory. The sign of a component
+    makes its largest coefficient positive.
 
     Args:
-        features: ``(N, D)`` array, memory map or :class:`~resight.clustering.rows.UnitRows`.
-        components: c; clipped to N and D.
+        features: ``(N, D)`` array, memory map or :class:`~resight.clustering.UnitRows`.
+        components: c, the number of components; clipped to N and D.
+
+    Returns:
+        ``(N, c)`` float32 coordinates, the component of largest variance first.
+
+    Raises:
+        ResightError: The features are not usable.
     """
     from scipy.linalg import eigh
 
@@ -148,12 +162,12 @@ def principal_components(features: Any, components: int) -> np.ndarray:
 
 
 def _k_means(coordinates: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels 0 … C-1 and float32 centroids of the C clusters that are not empty."""
+    """``(N,)`` labels 0…C−1 and ``(C, c)`` float32 centroids of the C clusters of k-means that are not empty."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    # scikit-learn adds up its threads' parts of a centroid in whatever order they end: one thread, the same numbers
+    # scikit-learn sums the parts of a centroid in the order in which threads finish: one thread gives the same numbers
     with threadpool_limits(1, user_api="openmp"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct crops than clusters
         found = KMeans(clusters, init="k-means++", n_init=1, random_state=seed).fit(coordinates)
@@ -162,15 +176,21 @@ def _k_means(coordinates: np.ndarray, clusters: int, seed: int) -> tuple[np.ndar
 
 
 def _kept(weights: Any, size: int, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cluster, crop and Jaccard distance of the ``keep`` nearest of ``size`` crops to each centroid, the rows behind.
+    """The crops that each centroid keeps.
 
-    Sorted by cluster, then distance, then crop.
+    Args:
+        weights: Neighbour weights of ``size`` crops, followed by the centroids.
+        size: Number of crops.
+        keep: Most crops that a centroid keeps.
+
+    Returns:
+        Cluster, crop and float32 Jaccard distance of each kept crop, sorted by cluster, then distance, then crop.
     """
     centroids = np.arange(size, weights.shape[0])
     pieces = list(jaccard_chunks(weights, invert(weights), 1.0, rows=centroids))
     counts, column, distance = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     cluster = np.repeat(np.arange(len(centroids)), counts)
-    of_crop = column < size  # centroids have distances from each other, too
+    of_crop = column < size  # the other distances are between centroids
     cluster, crop, distance = cluster[of_crop], column[of_crop].astype(np.int64), distance[of_crop]
     order = np.lexsort((crop, distance, cluster))
     starts = np.searchsorted(cluster[order], cluster[order])
@@ -179,7 +199,7 @@ def _kept(weights: Any, size: int, keep: int) -> tuple[np.ndarray, np.ndarray, n
 
 
 def _numbered(labels: np.ndarray) -> np.ndarray:
-    """The labels without gaps, in the order of their numbers; -1 stays."""
+    """The labels renumbered without gaps, in the same order; -1 stays."""
     inside = labels >= 0
     result = np.full(len(labels), -1, np.int64)
     result[inside] = np.unique(labels[inside], return_inverse=True)[1].reshape(-1)

@@ -1,7 +1,8 @@
-"""Ranking metrics, the retrieval protocol and re-ranking, on plain arrays."""
+"""Retrieval metrics and re-ranking of arrays of features, identities and cameras."""
 
+from resight.evaluation.metrics import RankingMetrics
 from resight.evaluation.protocol import evaluate_splits
-from resight.evaluation.ranking import RankingMetrics, evaluate_distances, evaluate_retrieval
+from resight.evaluation.ranking import evaluate_distances, evaluate_retrieval
 from resight.evaluation.reranking import RerankOptions, rerank_distances
 
 __all__ = [

@@ -1,23 +1,22 @@
-"""Compiled inner loops of the evaluation room (numba); import this module only inside functions.
+"""Compiled inner loops of the evaluation (numba); import this module only inside functions.
 
-As in :mod:`resight.clustering._kernels`, every kernel works on a range of rows, releases the interpreter lock and
-shares no output with another, so that :func:`map_rows` can run ranges on threads.
+Every loop works on a range of rows and releases the interpreter lock. No two ranges write the same output, so ranges
+can run on threads (:func:`resight.common.kernels.run_rows`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering._kernels import _jit, map_rows, run_rows
+from resight.common.kernels import jit
+from resight.common.unit import unit_number
 
-__all__ = ["map_rows", "run_rows"]
-
-#: Right answers of one query that are each compared with the whole row; more are sorted, and each distance is looked up
-#: among them.
+#: Up to this many right answers of one query are each compared with the whole row of distances. More are sorted, and
+#: each distance of the row is looked up among them.
 _FEW = 1024
 
 
-@_jit(fastmath={"reassoc", "contract"})
+@jit(fastmath={"reassoc", "contract"})
 def _squared_length(row: np.ndarray) -> float:
     total = 0.0
     for t in range(row.shape[0]):
@@ -25,20 +24,22 @@ def _squared_length(row: np.ndarray) -> float:
     return total
 
 
-@_jit()
+@jit()
 def normalise_rows(
     raw: np.ndarray, target: np.ndarray, factors: np.ndarray, unit: np.ndarray, mark: np.ndarray, start: int, stop: int
 ) -> None:
-    """Rows of length 1 and a hash of their bits.
+    """Divides rows by their length, and hashes the bits of the results.
+
+    Stops at the first row that is all zeros or whose squared length is not finite, and sets its ``target`` to -2.
 
     Args:
-        raw: ``(B, D)`` floats.
-        target: ``(B,)`` row of ``unit`` that each goes to; -1 for nowhere, it is only checked.
+        raw: ``(B, D)`` float32 or float64.
+        target: ``(B,)`` which row of ``unit`` each row goes to; -1 only checks the row.
         factors: ``(D,)`` uint64, odd.
         unit: ``(M, D)`` float32, written.
-        mark: ``(M,)`` uint64, written: equal for equal rows, and else different (64 bits, mixed).
-        start: First row to do.
-        stop: One past the last, or the first row that is not finite or all zero: ``target`` becomes -2 there.
+        mark: ``(M,)`` uint64 hashes, written.
+        start: First row.
+        stop: One past the last row.
     """
     mix = np.uint64(0x9E3779B97F4A7C15)
     for i in range(start, stop):
@@ -51,7 +52,7 @@ def normalise_rows(
             continue
         for t in range(raw.shape[1]):
             # adding 0 makes -0 a 0, so that equal rows have equal bits
-            unit[to, t] = np.float32(np.float64(raw[i, t]) / length) + np.float32(0)
+            unit[to, t] = unit_number(raw[i, t], length) + np.float32(0)
         bits = unit[to].view(np.uint32)
         total = np.uint64(0)
         for t in range(raw.shape[1]):
@@ -61,7 +62,7 @@ def normalise_rows(
         mark[to] = total
 
 
-@_jit(fastmath={"reassoc", "contract"})
+@jit(fastmath={"reassoc", "contract"})
 def pair_cosines(
     rows: np.ndarray,
     row: np.ndarray,
@@ -71,7 +72,17 @@ def pair_cosines(
     start: int,
     stop: int,
 ) -> None:
-    """Inner products of pairs, summed in float64: the same for equal rows, whatever else is asked for."""
+    """Inner products of pairs of rows, summed in float64: equal rows get equal products, in whichever block they are.
+
+    Args:
+        rows: ``(Q, D)`` float32.
+        row: ``(P,)`` which of ``rows`` belongs to each pair.
+        columns: ``(K, D)`` float32.
+        column: ``(P,)`` which of ``columns`` belongs to each pair.
+        out: ``(P,)`` float32, written.
+        start: First pair.
+        stop: One past the last pair.
+    """
     for p in range(start, stop):
         a, b = rows[row[p]], columns[column[p]]
         total = 0.0
@@ -80,23 +91,23 @@ def pair_cosines(
         out[p] = total
 
 
-@_jit()
+@jit()
 def _distance(cosine: float) -> float:
     return max(np.float32(2) - np.float32(2) * cosine, np.float32(0))
 
 
-@_jit()
+@jit()
 def distances_from_cosines(cosines: np.ndarray, start: int, stop: int) -> None:
-    """``2 - 2 cos``, never negative, in place."""
+    """Replaces cosines in rows ``start`` to ``stop`` by distances ``max(0, 2 - 2 cos)``."""
     for i in range(start, stop):
         row = cosines[i]
         for j in range(row.shape[0]):
             row[j] = _distance(row[j])
 
 
-@_jit()
+@jit()
 def _count_closer(row: np.ndarray, value: float, column: int) -> int:
-    """Entries of the row that rank before ``value`` at ``column``: smaller, or equal and further left."""
+    """How many entries of the row rank before ``value`` at ``column``: smaller ones, and equal ones further left."""
     left, rest = row[:column], row[column:]
     count = np.int32(0)  # 32 bits: as many lanes as the distances have
     for j in range(left.shape[0]):
@@ -106,9 +117,9 @@ def _count_closer(row: np.ndarray, value: float, column: int) -> int:
     return count
 
 
-@_jit()
+@jit()
 def _look_up_closer(row: np.ndarray, offset: int, values: np.ndarray, columns: np.ndarray, closer: np.ndarray) -> None:
-    """Add to ``closer`` what :func:`_count_closer` finds for each of many values, in one pass over the row."""
+    """Adds to ``closer`` the result of :func:`_count_closer` for each of many values, in one pass over the row."""
     # A stable sort: columns ascend, so equal values stay in the order of the gallery.
     order = np.argsort(values, kind="mergesort")
     value, column = values[order], columns[order]
@@ -129,7 +140,7 @@ def _look_up_closer(row: np.ndarray, offset: int, values: np.ndarray, columns: n
         closer[order[t]] += total
 
 
-@_jit()
+@jit()
 def count_rows(
     distances: np.ndarray,
     offset: int,
@@ -145,24 +156,24 @@ def count_rows(
     start: int,
     stop: int,
 ) -> None:
-    """For each right answer, how many crops of a block of the gallery rank before it.
+    """Counts for each right answer how many crops of a block of the gallery rank before it.
 
     Args:
-        distances: ``(B, W)`` from queries to crops ``offset …`` of the gallery; overwritten.
-        offset: Crop that column 0 belongs to.
-        begins: ``(B + 1,)`` where the crops of each query's own identity begin among the P of all queries.
-        columns: ``(P,)`` those crops, ascending for a query.
-        right: ``(P,)`` bool: a right answer, else ignored.
-        values: ``(P,)`` distances of the right answers: read where ``known``, otherwise taken from the block, which is
-            the whole gallery, and written.
-        known: Whether ``values`` are given; the crops in ``twins`` then get them, so that it is one and the same number
-            in all blocks.
-        twins: Columns of the block, ordered so that equal rows of the gallery stand together.
-        twin_begins: ``(P,)`` where in ``twins`` the rows equal to the right answer begin, its own among them.
-        twin_ends: ``(P,)`` one past the last of them.
-        closer: ``(P,)`` int64, added to.
-        start: First row to do.
-        stop: One past the last.
+        distances: ``(B, W)`` distances from B queries to the W crops of the block; overwritten.
+        offset: Gallery crop of column 0.
+        begins: ``(B + 1,)`` where each query's crops begin among the P crops of the queries' identities.
+        columns: ``(P,)`` those crops, ascending within a query.
+        right: ``(P,)`` bool: whether the crop is a right answer; otherwise it is ignored.
+        values: ``(P,)`` distances of the right answers. They are read where ``known``; otherwise the block must be the
+            whole gallery, and they are taken from it and written.
+        known: Whether ``values`` are given. Then they replace the block's distances of the right answers and of their
+            duplicates, so that these have the same distance in every block.
+        twins: ``(W,)`` columns of the block, ordered so that equal features stand together.
+        twin_begins: ``(P,)`` where in ``twins`` the columns with the right answer's feature begin.
+        twin_ends: ``(P,)`` one past the last of these columns.
+        closer: ``(P,)`` int64 counts, added to.
+        start: First query of the block to process.
+        stop: One past the last query.
     """
     width = distances.shape[1]
     for i in range(start, stop):
@@ -194,7 +205,7 @@ def count_rows(
             closer[chosen] += found
 
 
-@_jit()
+@jit()
 def add_jaccard(
     indptr: np.ndarray,
     members: np.ndarray,
@@ -209,21 +220,22 @@ def add_jaccard(
     start: int,
     stop: int,
 ) -> None:
-    """Mix the Jaccard distance into rows ``start..stop`` of a block of distances, in place.
+    """Mixes the Jaccard distance into a block of distances, in place.
 
     Args:
-        indptr: Of the encodings of all queries by rows, with ``members`` and ``weights``.
-        members: Columns of the encodings.
-        weights: Their values.
-        inverse_indptr: ``(N + 1,)`` of the encodings of the gallery by columns, with the two that follow.
-        inverse_rows: Crops of the gallery.
-        inverse_weights: Their values.
-        share: Weight of the distance that stands in ``final``, lam; that of the Jaccard distance is ``1 - share``.
-        scale: ``(Q,)`` float32: what the distances of a query are divided by.
-        first: Query that row 0 of ``final`` belongs to.
-        final: ``(B, G)`` float32 squared distances, overwritten.
-        start: First row to do.
-        stop: One past the last.
+        indptr: ``(Q + 1,)`` row starts of the queries' neighbour weights V, a CSR matrix.
+        members: Column indices of that matrix.
+        weights: Values of that matrix.
+        inverse_indptr: ``(N + 1,)`` column starts of the gallery's neighbour weights, a CSC matrix.
+        inverse_rows: Row indices of that matrix: gallery crops.
+        inverse_weights: Values of that matrix.
+        share: Weight of the original distance, lam; the Jaccard distance has the weight ``1 - share``.
+        scale: ``(N,)`` float32 largest squared distance of each crop, queries first; original distances are divided by
+            it.
+        first: Query of row 0 of ``final``.
+        final: ``(B, G)`` float32 squared distances, overwritten by the mixed distances.
+        start: First row of ``final`` to process.
+        stop: One past the last row.
     """
     size = final.shape[1]
     shared = np.zeros(size, np.float64)

@@ -1,29 +1,30 @@
-"""Features checked and brought to length 1, and blocks of the distances between two sets."""
+"""Checks of features, rows of length 1, and distances between two sets in blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight.common.devices import full_float32
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
     import torch
 
-#: Upper bound of the bytes of one block of distances when the caller names no block size, and of rows read at once.
+#: Bytes that one block of distances may take unless the caller names a block size, and so may rows read at once.
 BLOCK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Some rows of an array of features, which may be a memory map: they are read a block at a time.
+    """N rows of an array of features, which may be a memory map: only the rows asked for are read.
 
     Attributes:
         features: ``(M, D)`` numbers.
-        chosen: ``(N,)`` ascending row numbers, or ``None`` for all.
+        chosen: ``(N,)`` ascending indices of the N rows among the M; ``None`` takes all M.
     """
 
     features: np.ndarray
@@ -34,31 +35,53 @@ class Rows:
 
     @property
     def dim(self) -> int:
-        """Numbers a row, D."""
+        """D, the numbers per row."""
         return int(self.features.shape[1])
 
     def read(self, rows: slice | np.ndarray) -> np.ndarray:
-        """``(n, D)`` of the given rows, as they are stored."""
+        """``(n, D)`` rows, in the type they are stored in.
+
+        Args:
+            rows: Which of the N rows: a slice or ``(n,)`` indices.
+        """
         return self.features[rows] if self.chosen is None else self.features[self.chosen[rows]]
 
 
-def check_features(query_features: np.ndarray, gallery_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Query and gallery features as two-dimensional arrays of equal width, or a sentence about what is wrong.
+def query_ranges(num_queries: int, width: int, itemsize: int, block: int | None) -> Iterator[slice]:
+    """Consecutive ranges of queries whose distances are held at once.
 
     Args:
-        query_features: ``(Q, D)``.
-        gallery_features: ``(G, D)``.
+        num_queries: Number of queries.
+        width: Number of gallery crops.
+        itemsize: Bytes of one distance.
+        block: Queries in a range; ``None`` limits the distances of a range to :data:`BLOCK_BYTES`.
+
+    Yields:
+        The ranges.
+    """
+    if block is None:
+        block = max(1, BLOCK_BYTES // max(1, width * itemsize))
+    for start in range(0, num_queries, block):
+        yield slice(start, min(start + block, num_queries))
+
+
+def check_features(query_features: np.ndarray, gallery_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Checks that query and gallery features are two-dimensional arrays of numbers of the same width.
+
+    Args:
+        query_features: ``(Q, D)`` numbers.
+        gallery_features: ``(G, D)`` numbers.
 
     Returns:
         Both as arrays, unchanged.
 
     Raises:
-        ResightError: Shapes that do not fit, or an empty set.
+        ResightError: A set is empty, is not two-dimensional or holds no real numbers, or the widths differ.
     """
     sets = {"query": np.asanyarray(query_features), "gallery": np.asanyarray(gallery_features)}
     for name, features in sets.items():
         if features.ndim != 2:
-            raise ResightError(f"The {name} features have shape {features.shape}: give one row of numbers a crop.")
+            raise ResightError(f"The {name} features have shape {features.shape}: give one row of numbers per crop.")
         if features.dtype.kind not in "fiu":
             raise ResightError(f"The {name} features are of type {features.dtype}: give real numbers.")
         if features.shape[0] == 0:
@@ -66,7 +89,7 @@ def check_features(query_features: np.ndarray, gallery_features: np.ndarray) -> 
     query, gallery = sets["query"], sets["gallery"]
     if query.shape[1] != gallery.shape[1] or query.shape[1] == 0:
         raise ResightError(
-            f"Query features have {query.shape[1]} numbers a crop and gallery features {gallery.shape[1]}: "
+            f"Query features have {query.shape[1]} numbers per crop and gallery features {gallery.shape[1]}: "
             "both must come from the same encoder."
         )
     return query, gallery
@@ -79,21 +102,24 @@ def unit_rows(
     keep: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of length 1 in float32 and a hash of each.
+    """Divides rows by their length, and hashes the results so that exact duplicates are found.
 
     Args:
         rows: N rows of D numbers.
-        name: What the set is called in messages, ``"query"`` or ``"gallery"``.
-        which: The n rows to read, by default all.
-        keep: ``(n,)`` bool: those wanted, m of them, by default all. The others are only checked.
-        out: ``(m, D)`` float32 to write; a new array where ``None``.
+        name: Name of the set in messages, ``"query"`` or ``"gallery"``.
+        which: Indices of the n rows to read; by default all N.
+        keep: ``(n,)`` bool: the m rows to return; by default all n. The others are only checked.
+        out: ``(m, D)`` float32 array for the result; by default a new array.
 
     Returns:
-        ``(m, D)`` float32 without -0, and ``(m,)`` uint64, equal where rows are, and else different.
+        ``(m, D)`` float32 rows of length 1, without -0; and ``(m,)`` uint64 hashes: equal for equal rows, and different
+        for different rows but for a collision of 64 bits.
 
     Raises:
-        ResightError: A row that is not finite or all zero, with its number.
+        ResightError: A row holds NaN or infinity, is all zeros, or overflows when squared. The message says which row.
     """
+    from resight.common.kernels import run_rows
+    from resight.common.unit import plain_floats
     from resight.evaluation import _kernels
 
     which = range(len(rows)) if which is None else which
@@ -105,14 +131,11 @@ def unit_rows(
 
     def work(start: int, stop: int) -> None:
         part = which[start:stop]
-        raw = rows.read(slice(part.start, part.stop) if isinstance(part, range) else part)
-        if raw.dtype not in (np.float32, np.float64):
-            raw = raw.astype(np.float32 if raw.dtype == np.float16 else np.float64)
-        raw = np.ascontiguousarray(raw)
+        raw = plain_floats(rows.read(slice(part.start, part.stop) if isinstance(part, range) else part))
         _kernels.normalise_rows(raw, target[start:stop], factors, unit, mark, 0, len(raw))
 
     step = max(1, min(512, BLOCK_BYTES // (32 * rows.dim)))
-    _kernels.run_rows(work, len(which), chunk=step)
+    run_rows(work, len(which), chunk=step)
     bad = np.flatnonzero(target == -2)
     if len(bad):
         row = which[int(bad[0])]
@@ -130,37 +153,37 @@ def unit_rows(
 
 
 def unit_features(features: np.ndarray, name: str) -> np.ndarray:
-    """Rows of length 1 in float32: :func:`unit_rows` of a whole array.
+    """The rows of a whole array divided by their length.
 
     Args:
-        features: ``(N, D)``.
-        name: What the set is called in messages, ``"query"`` or ``"gallery"``.
+        features: ``(N, D)`` numbers.
+        name: Name of the set in messages, ``"query"`` or ``"gallery"``.
 
     Returns:
-        ``(N, D)`` float32, a new array.
+        ``(N, D)`` float32 rows of length 1, a new array.
 
     Raises:
-        ResightError: A row that is not finite or all zero, with its number.
+        ResightError: A row holds NaN or infinity, is all zeros, or overflows when squared. The message says which row.
     """
     return unit_rows(Rows(features), name)[0]
 
 
-#: Writes the inner products of ``(B, D)`` queries and all columns into ``(B, G)``.
+#: Takes ``(B, D)`` float32 rows and writes their inner products with G fixed rows into a ``(B, G)`` float32 array.
 Product = Callable[[np.ndarray, np.ndarray], Any]
 
 
 def product(columns: np.ndarray, device: str | None) -> Product:
-    """What computes blocks of inner products with the rows of ``columns``.
+    """A function that computes inner products with the rows of ``columns``.
 
     Args:
         columns: ``(G, D)`` float32.
-        device: ``None`` or ``"cpu"`` for numpy; otherwise the name of a device of PyTorch's.
+        device: ``None`` or ``"cpu"`` computes with numpy; any other name with PyTorch on that device.
 
     Returns:
-        A function of ``(B, D)`` float32 rows and the ``(B, G)`` float32 array to write.
+        A function of ``(B, D)`` float32 rows and of the ``(B, G)`` float32 array that it writes.
 
     Raises:
-        ResightError: A device that is not there.
+        ResightError: The device is not available.
     """
     if device is None or str(device) == "cpu":
         return lambda rows, out: np.matmul(rows, columns.T, out=out)
@@ -168,7 +191,18 @@ def product(columns: np.ndarray, device: str | None) -> Product:
 
 
 def torch_product(columns: np.ndarray, device: str) -> Product:
-    """:func:`product` by PyTorch on a device, in full float32, and copied back."""
+    """A function that computes inner products with the rows of ``columns`` by PyTorch, in full float32 (no TF32).
+
+    Args:
+        columns: ``(G, D)`` float32, copied to the device.
+        device: Name of a device of PyTorch.
+
+    Returns:
+        A function of ``(B, D)`` float32 rows and of the ``(B, G)`` float32 array that it writes.
+
+    Raises:
+        ResightError: The device is not available, or has too little memory.
+    """
     import torch
 
     try:
@@ -179,29 +213,28 @@ def torch_product(columns: np.ndarray, device: str) -> Product:
         ) from error
 
     def multiply(rows: np.ndarray, out: np.ndarray) -> None:
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")  # TF32 keeps 10 bits only
-        try:
+        with full_float32():
             found: torch.Tensor = torch.from_numpy(rows).to(device) @ held
-        finally:
-            torch.set_float32_matmul_precision(precision)
         torch.from_numpy(out).copy_(found)
 
     return multiply
 
 
 class DistanceRows:
-    """Rows of the matrix of ``2 - 2 cos`` between two sets, computed when asked for.
+    """Distances ``2 - 2 cos`` between two sets, computed for the rows asked for.
 
-    Distances are float32 and never negative: squared Euclidean distances of vectors of length 1. Exact duplicates among
-    the columns get exactly equal distances, so that they tie: matrix products alone can part them in the last bit.
-    Otherwise that bit may depend on which rows are asked for together, and on the device.
+    These are squared Euclidean distances of vectors of length 1, in float32 and never negative. A matrix product may
+    give exact duplicates products that differ in the last bit; here duplicates among the columns get equal distances,
+    so that they tie. The last bit may still depend on which rows are asked for together, and on the device.
 
     Args:
-        rows: ``(Q, D)`` float32 of length 1, from :func:`unit_rows`.
-        columns: ``(G, D)``, likewise.
-        mark: ``(G,)`` hashes of the columns. ``None`` leaves duplicates as the product has them.
-        device: ``None`` or ``"cpu"`` for numpy; otherwise the name of a device of PyTorch's that computes the products.
+        rows: ``(Q, D)`` float32 rows of length 1, from :func:`unit_rows`.
+        columns: ``(G, D)`` float32 rows of length 1, from :func:`unit_rows`.
+        mark: ``(G,)`` uint64 hashes of the columns, from :func:`unit_rows`; ``None`` does not equalise duplicates.
+        device: ``None`` or ``"cpu"`` computes with numpy; any other name with PyTorch on that device.
+
+    Raises:
+        ResightError: The device is not available.
     """
 
     def __init__(
@@ -218,7 +251,8 @@ class DistanceRows:
             self._originals = first[inverse][self._copies]
 
     def __call__(self, rows: slice) -> np.ndarray:
-        """``(len(rows), G)`` float32; the next call writes over it."""
+        """``(len(rows), G)`` float32 distances; the next call overwrites them."""
+        from resight.common.kernels import run_rows
         from resight.evaluation import _kernels
 
         part = self._rows[rows]
@@ -230,7 +264,7 @@ class DistanceRows:
         def work(start: int, stop: int) -> None:
             _kernels.distances_from_cosines(out, start, stop)
 
-        _kernels.run_rows(work, len(out), chunk=64)
+        run_rows(work, len(out), chunk=64)
         if len(self._copies):
             out[:, self._copies] = out[:, self._originals]
         return out

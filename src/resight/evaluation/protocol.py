@@ -1,4 +1,4 @@
-"""Scoring a data set that says which crops are queries and which the gallery."""
+"""Scores the query crops of a table against its gallery crops."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from resight.common.identities import UNLABELLED
 from resight.errors import ResightError
 from resight.evaluation.distances import Rows, check_features
-from resight.evaluation.ranking import RankingMetrics, evaluate_rows
-
-#: Identity of a crop that no one labelled.
-UNLABELLED = int(np.iinfo(np.int64).min)
+from resight.evaluation.metrics import RankingMetrics
+from resight.evaluation.ranking import evaluate_rows
 
 
 def evaluate_splits(
@@ -21,23 +20,25 @@ def evaluate_splits(
     split: np.ndarray | None,
     **options: Any,
 ) -> RankingMetrics:
-    """Score the crops of split ``query`` against those of split ``gallery``.
+    """Scores the crops of split ``query`` against the crops of split ``gallery``.
 
     Args:
-        features: ``(N, D)`` floats, one row a crop of the whole table, rows of split ``train`` included (they are not
-            looked at). May be a memory map: rows are read in blocks.
-        identity: ``(N,)`` integers: persons from 1, 0 a distractor, -1 junk. ``None`` is an error in words.
+        features: ``(N, D)`` numbers, one row per crop of the whole table; may be a memory map, which is read in blocks.
+            Rows of split ``train`` are not read.
+        identity: ``(N,)`` integers: identities count from 1, 0 is a distractor, -1 is junk. ``None`` raises an error.
         camera: ``(N,)`` integers, or ``None``: then no crop is ignored for its camera.
-        split: ``(N,)`` strings out of ``train``, ``query``, ``gallery``. ``None`` is an error in words.
-        **options: Further arguments of :func:`resight.evaluation.ranking.evaluate_retrieval`: ``ap``, ``max_rank``,
-            ``rerank``, ``block``, ``device``.
+        split: ``(N,)`` strings ``train``, ``query`` or ``gallery``. ``None`` raises an error.
+        **options: ``ap`` (``"standard"`` or ``"trapezoidal"``), ``max_rank`` (length of the CMC curve), ``rerank`` (a
+            :class:`~resight.evaluation.RerankOptions` or ``None``), ``block`` (queries at a time) and ``device`` (where
+            distances are computed), as :func:`~resight.evaluation.evaluate_retrieval` takes them.
 
     Returns:
-        The metrics.
+        The metrics, over the queries that have a right answer.
 
     Raises:
-        ResightError: No identities, no query, no gallery, unlabelled queries or gallery crops, or anything that
-            :func:`~resight.evaluation.ranking.evaluate_retrieval` refuses.
+        ResightError: Identities, queries or gallery are missing, a query or gallery crop has no identity, a column
+            has another length than the features, a feature is not finite or all zeros, an option is out of range, or
+            no query has a right answer.
     """
     features = np.asarray(features)
     if identity is None:
@@ -56,7 +57,7 @@ def evaluate_splits(
         if column.shape != features.shape[:1]:
             raise ResightError(
                 f"Column '{name}' has shape {column.shape}, but there are features of {len(features)} crops: "
-                "give one value a crop."
+                "give one value per crop."
             )
     rows = {name: np.flatnonzero(columns["split"] == name) for name in ("query", "gallery")}
     for name, chosen in rows.items():

@@ -3,28 +3,27 @@
 Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017
 (https://arxiv.org/abs/1701.08398), with the details of the authors' code:
 
-- Crops are the queries and the gallery together, N of them. ``d_ij`` is the squared Euclidean distance of their
-  L2-normalised features, divided by the largest of row i. (Some later codes square that distance once more; here it is
-  squared once, as in the paper's squared Mahalanobis distance with the identity matrix.)
-- R(i): the first ``k1 + 1`` of the ranking of i, **i itself included**. The clustering distance of the same paper's
-  descendants counts differently: its R(i) has k1 crops including i.
-- H(i): the first ``round(k1 / 2) + 1`` of it (round half to even), as in the Python code that all later work uses; the
-  original MATLAB code takes ``round((k1 + 1) / 2)``, which is the same number for even k1.
-- N(i): the j in R(i) that have i in R(j); half(c) likewise from H.
-- N*(i): N(i) and half(c) of every c in N(i) of which more than two thirds of half(c) are in N(i).
-- V_ij: exp(-d_ij) for j in N*(i), else 0; each row divided by its sum, then averaged over the first ``k2`` of the
-  ranking of i.
-- s_ij: the sum over m of min(V_im, V_jm); Jaccard distance 1 - s_ij / (2 - s_ij).
+- The N crops are queries and gallery together. ``d_ij`` is the squared Euclidean distance of their L2-normalised
+  features, divided by the largest distance of row i. (Some later codes square the distance twice; here it is squared
+  once, as in the paper's squared Mahalanobis distance with the identity matrix.)
+- R(i): the first ``k1 + 1`` crops in the ranking of i, **i itself included**. The Jaccard distance of the clustering
+  counts differently: its R(i) has k1 crops including i.
+- H(i): the first ``round(k1 / 2) + 1`` crops of that ranking (round half to even), as in the Python code that later
+  work uses. The original MATLAB code takes ``round((k1 + 1) / 2)``, which is the same number for even k1.
+- N(i): the j in R(i) with i in R(j). half(c): the j in H(c) with c in H(j).
+- N*(i): N(i), joined by half(c) of every c in N(i) for which more than two thirds of half(c) are in N(i).
+- V_ij: exp(-d_ij) for j in N*(i), else 0. Each row is divided by its sum, then averaged over the first ``k2`` crops in
+  the ranking of i.
+- s_ij: the sum over m of min(V_im, V_jm). The Jaccard distance is 1 - s_ij / (2 - s_ij).
 - Final distance: (1 - lam) · Jaccard + lam · d_ij.
 
-A crop stands first in its own ranking, also beside exact duplicates; equal distances keep the order of queries, then
-gallery. Rankings, the largest distances and the d_ij of V come from the neighbour search of the clustering: sums of
-squared differences in float64, rounded to float32. The d_ij of the last line is ``2 - 2 cos`` in float32, as without
-re-ranking; the two differ by float32 rounding only.
+A crop comes first in its own ranking, even where it has exact duplicates. Equal distances keep the order: queries, then
+gallery. The rankings, the largest distances and the d_ij in V are sums of squared differences in float64, rounded to
+float32. The d_ij of the final distance is ``2 - 2 cos`` in float32, as without re-ranking; the two differ by rounding
+only.
 
-V is kept in sparse rows (tens to hundreds of entries each) and both it and the neighbours are the clustering's; the
-final distances are made a block of queries at a time from the inverted index of the gallery's rows of V. So nothing
-grows with the square of the crops but what the caller asks for.
+V has sparse rows of tens to hundreds of entries. Final distances are computed for one block of queries at a time, from
+an inverted index of the gallery's rows of V. So no array of N×N is held.
 """
 
 from __future__ import annotations
@@ -39,12 +38,15 @@ from resight.evaluation.distances import BLOCK_BYTES, DistanceRows, Rows, check_
 
 @dataclass(frozen=True)
 class RerankOptions:
-    """Settings of k-reciprocal re-ranking; the defaults are those of the paper for Market-1501.
+    """Settings of k-reciprocal re-ranking; the defaults are those of Zhong et al. (CVPR 2017) for Market-1501.
 
     Attributes:
-        k1: Neighbours beside the crop itself that may be reciprocal.
-        k2: Crops, itself included, over which an encoding is averaged.
-        lam: Weight of the original distance against the Jaccard distance, between 0 and 1.
+        k1: Length of the neighbour lists, the crop itself not counted.
+        k2: Neighbours whose weights are averaged, the crop itself counted.
+        lam: Weight of the original distance, between 0 and 1; the Jaccard distance has the weight ``1 - lam``.
+
+    Raises:
+        ResightError: A setting is out of range.
     """
 
     k1: int = 20
@@ -69,21 +71,20 @@ def rerank_distances(
     k2: int = 6,
     lam: float = 0.3,
 ) -> np.ndarray:
-    """Distances from queries to gallery after k-reciprocal re-ranking.
+    """Distances from queries to gallery crops after k-reciprocal re-ranking (Zhong et al., CVPR 2017).
 
     Args:
-        query_features: ``(Q, D)`` floats, of any scale.
-        gallery_features: ``(G, D)`` floats.
-        k1: Neighbours beside the crop itself that may be reciprocal.
-        k2: Crops, itself included, over which an encoding is averaged.
-        lam: Weight of the original distance against the Jaccard distance.
+        query_features: ``(Q, D)`` numbers, of any scale.
+        gallery_features: ``(G, D)`` numbers.
+        k1: Length of the neighbour lists, the crop itself not counted.
+        k2: Neighbours whose weights are averaged, the crop itself counted.
+        lam: Weight of the original distance; the Jaccard distance has the weight ``1 - lam``.
 
     Returns:
         ``(Q, G)`` float32, between 0 and 1.
 
     Raises:
-        ResightError: Features as :func:`resight.evaluation.ranking.evaluate_retrieval` refuses them, or settings as
-            :class:`RerankOptions` does.
+        ResightError: Shapes do not fit, a feature is not finite or all zeros, or a setting is out of range.
     """
     options = RerankOptions(k1, k2, lam)
     query, gallery = check_features(query_features, gallery_features)
@@ -99,20 +100,17 @@ class Reranking:
     """Distances after re-ranking, computed for the queries asked for.
 
     Args:
-        query: Rows of Q features.
-        gallery: Rows of G features.
+        query: Q rows of D numbers.
+        gallery: G rows of D numbers.
         options: The settings.
-        device: Where neighbours are searched and the distances between queries and gallery are computed, as for
-            :class:`~resight.evaluation.distances.DistanceRows`.
+        device: Where neighbours are searched and distances are computed: ``None`` or ``"cpu"``, or a device of PyTorch.
 
     Raises:
-        ResightError: Features or a device that cannot be used.
+        ResightError: A feature is not finite or all zeros, or the device is not available.
     """
 
     def __init__(self, query: Rows, gallery: Rows, options: RerankOptions, device: str | None = None) -> None:
-        from resight.clustering.jaccard import encode
-        from resight.clustering.neighbours import nearest_neighbours
-        from resight.clustering.rows import UnitRows
+        from resight.clustering import UnitRows, nearest_neighbours, neighbour_weights
 
         num_queries, size = len(query), len(query) + len(gallery)
         features = np.empty((size, query.dim), dtype=np.float32)
@@ -125,7 +123,7 @@ class Reranking:
         )
         self._scale = np.asarray(neighbours.furthest, dtype=np.float32)
         self._scale[self._scale == 0] = 1
-        encoding = encode(
+        encoding = neighbour_weights(
             neighbours,
             depth=depth,
             half_depth=min(round(options.k1 / 2) + 1, size),  # Python rounds halves to even
@@ -136,7 +134,8 @@ class Reranking:
         self._lam = options.lam
 
     def __call__(self, rows: slice) -> np.ndarray:
-        """``(len(rows), G)`` float32; the next call writes over it."""
+        """``(len(rows), G)`` float32 distances; the next call overwrites them."""
+        from resight.common.kernels import run_rows
         from resight.evaluation import _kernels
 
         final = self._distance_rows(rows)
@@ -158,5 +157,5 @@ class Reranking:
                 stop,
             )
 
-        _kernels.run_rows(work, len(final), chunk=32)
+        run_rows(work, len(final), chunk=32)
         return final

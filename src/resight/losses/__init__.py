@@ -1,4 +1,4 @@
-"""Losses, one a file, as pure functions."""
+"""Losses, one per file, as functions of tensors. Each states its formula and its paper."""
 
 from resight.losses.agent_learning import agent_learning
 from resight.losses.agreement_aware_smoothing import agreement_aware_smoothing

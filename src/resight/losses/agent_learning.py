@@ -1,4 +1,4 @@
-"""Agent learning: each reference person gets a direction that its crops are most like."""
+"""Agent learning loss of MAR."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from torch import Tensor
 
 
 def agent_learning(features: Tensor, agents: Tensor, labels: Tensor, scale: float = 30.0) -> Tensor:
-    """L_AL of MAR (Yu et al., CVPR 2019): −log of the own person's entry of the soft multilabel.
+    """L_AL = −log y_label, with y = softmax_p(scale · f·a_p): classifies source crops by their reference identity.
 
-    The one loss that moves the agents.
+    Of the losses of MAR it is the only one with a gradient into the agents. Source: Yu et al., "Unsupervised Person
+    Re-identification by Soft Multilabel Learning" (MAR), CVPR 2019.
 
     Args:
-        features: ``(S, D)`` L2-normalised, of source crops.
-        agents: ``(P, D)`` L2-normalised.
-        labels: ``(S,)`` int64 in 0…P−1.
-        scale: Of the similarities.
+        features: ``(S, D)`` L2-normalised features f of source crops.
+        agents: ``(P, D)`` L2-normalised agents a_p, one per reference identity.
+        labels: ``(S,)`` int64 reference identities, 0…P−1.
+        scale: Factor of the similarities; 30 in the authors' public code.
 
     Returns:
-        The mean over the batch.
+        Scalar: the mean over the S crops.
     """
     return F.cross_entropy(scale * features @ agents.T, labels)

@@ -1,4 +1,4 @@
-"""Agreement-aware label smoothing (AALS): a part that disagrees with the whole need not know who it is."""
+"""Agreement-aware label smoothing (AALS) of PPLR."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from torch import Tensor
 
 
 def agreement_aware_smoothing(part_logits: Tensor, labels: Tensor, agreement: Tensor) -> Tensor:
-    """C(n)·CE(y, q_n) + (1 − C(n))·KL(u ‖ q_n), with u uniform over the C classes (Cho et al. 2022).
+    """C(n)·CE(y, q_n) + (1 − C(n))·KL(u ‖ q_n): the less part n agrees with the whole crop, the smoother its target.
+
+    u is uniform over the C classes. Source: Cho et al., "Part-based Pseudo Label Refinement for Unsupervised Person
+    Re-identification" (PPLR), CVPR 2022.
 
     Args:
-        part_logits: ``(B, P, C)``; q_n is their softmax.
-        labels: ``(B,)`` int64 in 0…C−1, the y of all parts.
-        agreement: ``(B, P)`` cross agreement C(n).
+        part_logits: ``(B, P, C)`` logits of P parts; q_n is their softmax.
+        labels: ``(B,)`` int64 labels y of all parts, 0…C−1.
+        agreement: ``(B, P)`` cross agreement C(n), 0…1.
 
     Returns:
-        The mean over parts and batch.
+        Scalar: the mean over parts and crops.
     """
     logs = part_logits.log_softmax(dim=2)
     index = labels[:, None, None].expand(-1, logs.shape[1], 1)

@@ -8,19 +8,20 @@ from torch import Tensor
 
 
 def batch_hard_triplet(features: Tensor, labels: Tensor, margin: float | None = 0.3) -> Tensor:
-    """max(0, m + d(a, hardest positive) − d(a, hardest negative)), Euclidean (Hermans et al. 2017, equation 5).
+    """max(0, m + max_p d(a, p) − min_n d(a, n)), with d the Euclidean distance.
 
-    Each crop is an anchor: its hardest positive is the furthest crop of its label, its hardest negative the nearest of
-    another. The gradient of a distance of 0 (a crop drawn twice) is taken as 0.
+    Every crop is an anchor a. Its positives p are the other crops with the same label, its negatives n the crops with
+    another label. A distance of 0, between copies of a crop, has the gradient 0. Source: Hermans, Beyer and Leibe, "In
+    Defense of the Triplet Loss for Person Re-Identification", 2017, equation 5, https://arxiv.org/abs/1703.07737.
 
     Args:
-        features: ``(B, D)``.
-        labels: ``(B,)`` int64.
-        margin: m; ``None`` is the soft margin, log(1 + exp(·)).
+        features: ``(B, D)`` features.
+        labels: ``(B,)`` int64 labels.
+        margin: m; ``None`` is the soft margin, which replaces max(0, m + x) by log(1 + exp(x)).
 
     Returns:
-        The mean over the anchors with a positive other than themselves and a negative; 0, still with a gradient, where
-        there is none.
+        Scalar: the mean over the anchors that have a positive and a negative; 0, with a gradient of 0, without such
+        anchors.
     """
     products = features @ features.T
     squares = products.diagonal()

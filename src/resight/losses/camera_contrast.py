@@ -1,4 +1,4 @@
-"""Inter-camera contrastive loss."""
+"""Inter-camera contrastive loss on camera proxies."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ def camera_contrast(
     temperature: float = 0.07,
     negatives: int = 50,
 ) -> Tensor:
-    """Draws a crop to its cluster's proxies in other cameras (Wang et al. 2021; PPLR's supplement, section B).
+    """−1/|P_i| Σ_{p∈P_i} log [ e^{f_i·c_p/τ} / (e^{f_i·c_p/τ} + Σ_{q∈Q_i} e^{f_i·c_q/τ}) ].
 
-    −1/|P_i| Σ_{p∈P_i} log [ e^{f·c_p/τ} / (e^{f·c_p/τ} + Σ_{q∈Q_i} e^{f·c_q/τ}) ], with P_i the proxies of the same
-    cluster and another camera, and Q_i the nearest proxies of other clusters.
+    Pulls crop i towards the proxies of its cluster in other cameras. P_i are the proxies with the crop's cluster and
+    another camera, Q_i the proxies of other clusters that are most similar to the crop. Each positive is compared with
+    the negatives only, not with the other positives. Sources: Wang et al., "Camera-aware Proxies for Unsupervised
+    Person Re-Identification", AAAI 2021; Cho et al., "Part-based Pseudo Label Refinement for Unsupervised Person
+    Re-identification", CVPR 2022, supplement, section B.
 
     Args:
-        features: ``(B, D)`` L2-normalised.
-        labels: ``(B,)`` clusters.
-        camera: ``(B,)`` cameras.
-        proxies: ``(M, D)`` L2-normalised; no gradient flows into them.
-        proxy_cluster: ``(M,)``.
-        proxy_camera: ``(M,)``.
+        features: ``(B, D)`` L2-normalised features f.
+        labels: ``(B,)`` int64 clusters of the crops.
+        camera: ``(B,)`` int64 cameras of the crops.
+        proxies: ``(M, D)`` L2-normalised proxies c; no gradient flows into them.
+        proxy_cluster: ``(M,)`` int64 clusters of the proxies.
+        proxy_camera: ``(M,)`` int64 cameras of the proxies.
         temperature: τ.
-        negatives: |Q_i|, or all there are.
+        negatives: |Q_i|; all proxies of other clusters where there are fewer.
 
     Returns:
-        The mean over the crops that have a positive; 0 if none has.
+        Scalar: the mean over the crops that have a positive; 0, with a gradient of 0, where no crop has one.
     """
     similarity = features @ proxies.detach().T / temperature
     same = labels[:, None] == proxy_cluster

@@ -1,26 +1,29 @@
-"""Cross-view consistency: soft multilabels are distributed alike in every camera."""
+"""Cross-view consistency loss of MAR."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from resight.proxies.camera_statistics import camera_statistics
+from resight.common.statistics import camera_statistics
 
 
 def cross_view_consistency(log_multilabels: Tensor, camera: Tensor, cameras: int, mean: Tensor, std: Tensor) -> Tensor:
-    """L_CML of MAR (Yu et al., CVPR 2019): ½[‖μ_v − μ‖² + ‖σ_v − σ‖²].
+    """L_CML = ½[‖μ_v − μ‖² + ‖σ_v − σ‖²]: makes soft multilabels have the same distribution in every camera v.
 
-    That is the supplement's equation 2, the simplified 2-Wasserstein distance.
+    μ_v and σ_v are the mean and standard deviation of log y over the batch's crops of camera v. The loss is the
+    simplified 2-Wasserstein distance. Source: Yu et al., "Unsupervised Person Re-identification by Soft Multilabel
+    Learning" (MAR), CVPR 2019, equation 6; supplement, equation 2.
 
     Args:
-        log_multilabels: ``(B, P)`` log y of target crops.
-        camera: ``(B,)`` int64 in 0…V−1.
-        cameras: V.
-        mean: ``(P,)`` μ, of all cameras; no gradient flows into μ and σ.
-        std: ``(P,)`` σ.
+        log_multilabels: ``(B, P)`` log soft multilabels log y of target crops.
+        camera: ``(B,)`` int64 camera of each crop, 0…V−1.
+        cameras: V, the number of cameras.
+        mean: ``(P,)`` μ over all cameras; no gradient flows into it.
+        std: ``(P,)`` σ over all cameras; no gradient flows into it.
 
     Returns:
-        The mean over the cameras that have two crops or more in the batch; 0, still with a gradient, where none has.
+        Scalar: the mean over the cameras with at least two crops in the batch; 0, with a gradient of 0, where no camera
+        has them.
     """
     means, stds, enough = camera_statistics(log_multilabels, camera, cameras)
     each = ((means - mean.detach()).square() + (stds - std.detach()).square()).sum(1) / 2

@@ -1,4 +1,4 @@
-"""Discrepant cluster contrastive loss: a crop against two proxies of every cluster."""
+"""Discrepant cluster contrastive loss of DCMIP, on two proxies per cluster."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ def discrepant_contrast(
     form: DiscrepantForm = "hardest",
     margin: float = 0.2,
 ) -> Tensor:
-    """L_DCP of DCMIP (Zou et al. 2023): −log softmax of the own cluster among all, each cluster having two proxies.
+    """L_DCP = −log [ e^{s_y/τ} / Σ_k e^{s_k/τ} ]: classifies a crop by the two proxies of all C clusters.
 
-    The paper's equation 8 was not at hand, so there are two forms that fit what it says of it.
+    ``form`` defines the similarity s_k to cluster k. Source: Zou et al., "Discrepant and Multi-Instance Proxies for
+    Unsupervised Person Re-Identification" (DCMIP), ICCV 2023. Both forms are readings of its abstract and supplement:
+    equation 8, which defines the loss, was not available.
 
     Args:
-        features: ``(B, D)`` L2-normalised.
-        mean: ``(C, D)`` L2-normalised mean proxies; no gradient flows into either kind.
-        discrepant: ``(C, D)`` L2-normalised discrepant proxies.
-        labels: ``(B,)`` int64 in 0…C−1.
+        features: ``(B, D)`` L2-normalised features f.
+        mean: ``(C, D)`` L2-normalised mean proxies; no gradient flows into them.
+        discrepant: ``(C, D)`` L2-normalised discrepant proxies; no gradient flows into them.
+        labels: ``(B,)`` int64 clusters y, 0…C−1.
         temperature: τ.
-        form: ``hardest``: of the own cluster's proxies the less similar one counts, of every other cluster's the more
-            similar one. ``sum``: ½[CE(discrepant) + max(0, CE(mean) − margin)], with each CE the batch's
-            :func:`cluster_contrast` with one kind of proxy.
-        margin: Of ``sum``: how far the mean proxies' loss is pressed down.
+        form: ``"hardest"``: s_y is the similarity to the less similar proxy of the crop's cluster, and s_k the
+            similarity to the more similar proxy of another cluster. ``"sum"``: the loss is
+            ½[CE(discrepant) + max(0, CE(mean) − margin)], where CE is the batch mean with one kind of proxy.
+        margin: The value of CE(mean) below which ``"sum"`` ignores the mean proxies.
 
     Returns:
-        The mean over the batch.
+        Scalar: the mean over the batch.
     """
     if form == "sum":
         near = F.relu(cluster_contrast(features, mean, labels, temperature) - margin)

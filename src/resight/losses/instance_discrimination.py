@@ -1,4 +1,4 @@
-"""Instance discriminative loss: a crop's view is that crop, and no other crop is."""
+"""Instance discriminative loss (IDL): a crop matches another view of itself, and no other crop."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ InstanceForm = Literal["paper", "symmetric"]
 def instance_discrimination(
     features: Tensor, views: Tensor, temperature: float = 0.1, form: InstanceForm = "paper"
 ) -> Tensor:
-    """The invariant and spreading loss of Ye et al. 2019, as Nikhal and Riggan 2021 use it (equations 4 to 6).
+    """[−Σ_i log P(i|x̂_i) − Σ_i Σ_{j≠i} log(1 − P(i|x_j))] / B, with P(i|x) = e^{f_i·f/τ} / Σ_k e^{f_k·f/τ}.
 
-    −Σ_i log P(i|x̂_i) − Σ_i Σ_{j≠i} log(1 − P(i|x_j)), with P(i|x) the softmax over the batch's crops k of f_k·f/τ,
-    divided by the number of crops (the equations leave the sums as they are; Ye et al.'s public code divides).
+    f is the feature of x, and k runs over the B crops. Sources: Nikhal and Riggan, "Unsupervised Attention Based
+    Instance Discriminative Learning for Person Re-Identification", WACV 2021, equations 4 to 6; Ye et al.,
+    "Unsupervised Embedding Learning via Invariant and Spreading Instance Feature", CVPR 2019. The equations do not
+    divide by B; Ye et al.'s public code does.
 
     Args:
-        features: ``(B, D)`` L2-normalised features f of the crops.
-        views: ``(B, D)`` L2-normalised features f̂ of another view of each, in the same order.
+        features: ``(B, D)`` L2-normalised features of the crops x_i.
+        views: ``(B, D)`` L2-normalised features of another view x̂_i of each crop, in the same order.
         temperature: τ.
-        form: ``paper`` is the formula above: each softmax is over the B crops, a crop itself included. ``symmetric``
-            is Ye et al.'s public code: crops and views are 2B instances, each the positive of its other view, a
-            softmax over all but itself.
+        form: ``"paper"``: the formula above. ``"symmetric"``: Ye et al.'s public code, where crops and views are 2B
+            instances, each matches its other view, each softmax leaves out the instance itself, and the sum is divided
+            by 2B.
 
     Returns:
-        The loss; finite for any similarities, and without the second term where there is a single crop.
+        Scalar loss, finite for any similarities. With a single crop there is no second term.
     """
     size = len(features)
     if form == "paper":
@@ -48,10 +50,16 @@ def instance_discrimination(
 
 
 def log_one_minus_softmax(logits: Tensor) -> Tensor:
-    """log(1 − softmax) over the last dimension, of at least two finite logits.
+    """log(1 − softmax(logits)) over the last dimension, without cancellation.
 
-    Where a probability is at most ½ this is log1p(−P). Only the largest can be above, and 1 − P would cancel there:
-    for it the other logits are summed instead.
+    For a probability P of at most ½ this is log1p(−P). Only the largest probability can be above ½; for it, 1 − P is
+    computed as the sum of the other probabilities.
+
+    Args:
+        logits: ``(…, n)`` finite logits, n at least 2.
+
+    Returns:
+        ``(…, n)`` logarithms.
     """
     top = logits.argmax(dim=-1, keepdim=True)
     rest = logits.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True) - logits.logsumexp(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Instance contrastive loss over many proxies a cluster, the hard ones mined from all of them."""
+"""Instance contrastive loss of DCMIP, on several instance proxies per cluster."""
 
 from __future__ import annotations
 
@@ -22,29 +22,32 @@ def multi_instance_contrast(
     mining: Mining = "global",
     hardness: Hardness = "hardest",
 ) -> Tensor:
-    """−log [ e^{s⁺/τ} / (e^{s⁺/τ} + Σ e^{s⁻/τ}) ], with s the similarity to instance proxies (DCMIP, Zou et al. 2023).
+    """−log [ e^{s⁺/τ} / (e^{s⁺/τ} + Σ e^{s⁻/τ}) ]: one positive proxy of the crop's cluster, against negative proxies.
 
-    ``hardness`` says which proxies count (table 2 of the supplement, which leaves ``semi-hard`` undefined):
+    s is the similarity between a crop and an instance proxy. Source: Zou et al., "Discrepant and Multi-Instance Proxies
+    for Unsupervised Person Re-Identification" (DCMIP), ICCV 2023; supplement, table 2. ``hardness`` chooses proxies:
 
-    * ``hardest``: as positive the own cluster's least similar proxy, as negatives the most similar of the others.
-    * ``easiest``: the other way round, the most similar of the own and the least similar of the others.
-    * ``semi-hard``: as negatives the most similar of those that are less similar than the positive (Schroff et al.
-      2015, https://arxiv.org/abs/1503.03832, section 3.2); as positive, likewise, the least similar of the own that are
-      more similar than every other cluster's, or the most similar of the own where none is. A crop that then has no
-      negative has a loss of 0.
+    * ``"hardest"``: the positive is the least similar proxy of the crop's cluster, and the negatives are the most
+      similar proxies of other clusters.
+    * ``"easiest"``: the positive is the most similar proxy of the crop's cluster, and the negatives are the least
+      similar proxies of other clusters.
+    * ``"semi-hard"``, which the supplement does not define: the positive is the least similar of those proxies of the
+      crop's cluster that are more similar than every proxy of other clusters, or the most similar one where there are
+      none. The negatives are the most similar proxies of other clusters that are less similar than the positive, as in
+      Schroff et al. 2015, https://arxiv.org/abs/1503.03832, section 3.2. A crop without negatives has a loss of 0.
 
     Args:
-        features: ``(B, D)`` L2-normalised.
-        proxies: ``(C, K, D)`` L2-normalised, K a cluster; no gradient flows into them.
-        labels: ``(B,)`` int64 in 0…C−1.
+        features: ``(B, D)`` L2-normalised features.
+        proxies: ``(C, K, D)`` L2-normalised instance proxies, K per cluster; no gradient flows into them.
+        labels: ``(B,)`` int64 clusters, 0…C−1.
         temperature: τ.
-        negatives: N: how many count, or all there are.
-        mining: ``global``: those N of all other clusters' proxies together. ``per_cluster``: one of every other
-            cluster, the most similar that may count (``easiest``: the least similar), whatever N.
-        hardness: See above.
+        negatives: Number of negatives with ``mining="global"``; all proxies where there are fewer.
+        mining: ``"global"``: negatives are chosen from the proxies of all other clusters together. ``"per_cluster"``:
+            one negative is chosen from each other cluster, however many ``negatives`` are asked for.
+        hardness: ``"hardest"``, ``"semi-hard"`` or ``"easiest"``.
 
     Returns:
-        The mean over the batch; 0 where there is a single cluster.
+        Scalar: the mean over the batch; 0 where there is a single cluster.
     """
     clusters, size = proxies.shape[:2]
     similarity = (features @ proxies.detach().flatten(0, 1).T / temperature).unflatten(1, (clusters, size))
@@ -64,7 +67,7 @@ def multi_instance_contrast(
         found = others.amin(2) if hardness == "easiest" else others.amax(2)
         found = found.masked_fill(same[:, :, 0], -torch.inf)
     else:
-        # of every crop's row the same number is another cluster's, so no shape depends on the labels
+        # every crop has the same number of proxies of other clusters, so no shape depends on the labels
         count = min(negatives, (clusters - 1) * size)
         found = others.flatten(1).topk(count, dim=1, largest=hardness != "easiest").values
     logits = torch.cat([positive[:, None], found], dim=1)

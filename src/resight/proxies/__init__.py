@@ -1,7 +1,7 @@
-"""Memories that stand for clusters, instances, cameras and reference persons, each with its update rule."""
+"""Proxies that stand for clusters, instances and cameras, and memories of soft multilabels, with their update rules."""
 
 from resight.proxies.camera_proxies import CameraProxies
-from resight.proxies.camera_statistics import CameraStatistics, camera_statistics
+from resight.proxies.camera_statistics import CameraStatistics
 from resight.proxies.cluster_memory import ClusterMemory, cluster_means
 from resight.proxies.instance_memory import InstanceMemory
 from resight.proxies.multilabels import MultilabelMemory, log_multilabels
@@ -12,7 +12,6 @@ __all__ = [
     "ClusterMemory",
     "InstanceMemory",
     "MultilabelMemory",
-    "camera_statistics",
     "cluster_means",
     "log_multilabels",
 ]

@@ -1,4 +1,4 @@
-"""One proxy a cluster and camera: fixed within an epoch."""
+"""One proxy per cluster and camera, fixed within an epoch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from resight.proxies.cluster_memory import cluster_means
 
 
 class CameraProxies(nn.Module):
-    """Camera-aware proxies c_(a,b): the mean feature of camera a in cluster b (Wang et al. 2021; PPLR, section B).
+    """Camera-aware proxies c_(a,b): the mean feature of the crops of camera a in cluster b.
+
+    Sources: Wang et al., "Camera-aware Proxies for Unsupervised Person Re-Identification", AAAI 2021; Cho et al.,
+    "Part-based Pseudo Label Refinement for Unsupervised Person Re-identification", CVPR 2022, supplement, equation 1.
 
     Attributes:
-        proxies: ``(M, D)`` L2-normalised, one for each pair of cluster and camera that has crops.
-        cluster: ``(M,)`` their clusters.
-        camera: ``(M,)`` their cameras.
+        proxies: ``(M, D)`` float32, L2-normalised: one proxy for each pair of a cluster and a camera that has crops,
+            ascending by cluster, then camera.
+        cluster: ``(M,)`` int64 cluster of each proxy.
+        camera: ``(M,)`` int64 camera of each proxy.
     """
 
     proxies: Tensor
@@ -24,19 +28,19 @@ class CameraProxies(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Rebuilt from the features at each epoch's start, so no part of a checkpoint.
+        # computed from the features when an epoch starts, so checkpoints need not hold them
         self.register_buffer("proxies", torch.empty(0, 0), persistent=False)
         self.register_buffer("cluster", torch.empty(0, dtype=torch.int64), persistent=False)
         self.register_buffer("camera", torch.empty(0, dtype=torch.int64), persistent=False)
 
     @torch.no_grad()
     def reset(self, features: Tensor, labels: Tensor, camera: Tensor) -> None:
-        """Starts an epoch.
+        """Computes the proxies when an epoch starts.
 
         Args:
-            features: ``(N, D)`` of all crops.
-            labels: ``(N,)`` int64 in −1…C−1.
-            camera: ``(N,)`` int64.
+            features: ``(N, D)`` features of all crops.
+            labels: ``(N,)`` int64 clusters, 0…C−1; crops with label −1 are ignored.
+            camera: ``(N,)`` int64 cameras.
         """
         inside = labels >= 0
         pairs, index = torch.stack([labels[inside], camera[inside]], 1).unique(dim=0, return_inverse=True)

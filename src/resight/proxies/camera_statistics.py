@@ -1,4 +1,4 @@
-"""Mean and spread of soft multilabels, camera by camera and over all cameras."""
+"""Running mean and standard deviation of soft multilabels."""
 
 from __future__ import annotations
 
@@ -7,39 +7,22 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from resight.common.statistics import camera_statistics
 from resight.proxies.state import register_state
 
 
-def camera_statistics(values: Tensor, camera: Tensor, cameras: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and standard deviation of each camera's rows.
-
-    Args:
-        values: ``(B, P)``.
-        camera: ``(B,)`` int64 in 0…V−1.
-        cameras: V.
-
-    Returns:
-        ``(V, P)`` means and standard deviations (n − 1 in the denominator; the gradient of one that is 0 is taken as
-        0), and ``(V,)`` bool: whether a camera has the two rows that a deviation takes.
-    """
-    # sums as products: no shape depends on the cameras, and a GPU adds in the same order each time
-    inside = (camera == torch.arange(cameras, device=camera.device)[:, None]).to(values.dtype)
-    count = inside.sum(1, keepdim=True)
-    mean = inside @ values / count.clamp(min=1)
-    variance = inside @ (values - inside.T @ mean).square() / (count - 1).clamp(min=1)
-    spread = variance > 0
-    return mean, torch.where(spread, variance, 1.0).sqrt() * spread, (count > 1).squeeze(1)
-
-
 class CameraStatistics(nn.Module):
-    """Running mean μ and deviation σ of the log multilabels, averaged over cameras (Yu et al. 2019, supplement 3).
+    """Running mean μ and standard deviation σ of log soft multilabels, each averaged over cameras.
+
+    Every update moves μ and σ towards the batch's values at a fixed rate, as BatchNorm does. Source: Yu et al.,
+    "Unsupervised Person Re-identification by Soft Multilabel Learning", CVPR 2019, supplement, section 3.
 
     Args:
-        rate: Share of a batch in them.
+        rate: Share of the batch's values in an update, above 0 and at most 1.
 
     Attributes:
-        mean: ``(P,)``.
-        std: ``(P,)``.
+        mean: ``(P,)`` float32 μ, one entry for each of P reference identities.
+        std: ``(P,)`` float32 σ.
     """
 
     mean: Tensor
@@ -53,12 +36,12 @@ class CameraStatistics(nn.Module):
 
     @torch.no_grad()
     def reset(self, blocks: Iterable[Tensor], camera: Tensor, cameras: int) -> None:
-        """Starts from all crops; cameras with a single one are left out.
+        """Sets μ and σ from all crops. Cameras with fewer than two crops are ignored; without other cameras both are 0.
 
         Args:
-            blocks: ``(n, P)`` log multilabels of so many crops each, in the crops' order.
-            camera: ``(N,)`` int64 in 0…V−1.
-            cameras: V.
+            blocks: ``(n, P)`` log multilabels of consecutive ranges of the N crops.
+            camera: ``(N,)`` int64 camera of each crop, 0…V−1.
+            cameras: V, the number of cameras.
         """
         count = torch.bincount(camera, minlength=cameras)[:, None].double()
         sums = squares = torch.empty(0)
@@ -76,19 +59,29 @@ class CameraStatistics(nn.Module):
 
     @torch.no_grad()
     def moved(self, values: Tensor, camera: Tensor, cameras: int) -> tuple[Tensor, Tensor]:
-        """μ and σ after a batch of log multilabels ``(B, P)``; as they are if no camera has two of its crops."""
+        """μ and σ after a batch, without storing them.
+
+        Args:
+            values: ``(B, P)`` log multilabels.
+            camera: ``(B,)`` int64 camera of each crop, 0…V−1.
+            cameras: V, the number of cameras.
+
+        Returns:
+            ``(P,)`` μ and ``(P,)`` σ: unchanged where no camera has two crops in the batch.
+        """
         found = self._over_cameras(*camera_statistics(values, camera, cameras), self.mean, self.std)
         return torch.lerp(self.mean, found[0], self.rate), torch.lerp(self.std, found[1], self.rate)
 
     @torch.no_grad()
     def update(self, mean: Tensor, std: Tensor) -> None:
-        """Keeps what :meth:`moved` gave."""
+        """Stores the ``(P,)`` μ and σ that :meth:`moved` returned."""
         self.mean, self.std = mean, std
 
     @staticmethod
     def _over_cameras(
         mean: Tensor, std: Tensor, enough: Tensor, otherwise_mean: Tensor, otherwise_std: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Averages ``(V, P)`` values over the cameras with ``enough`` crops, or returns the others where none has."""
         weight = enough[:, None] / enough.sum().clamp(min=1)
         some = enough.any()
         return (

@@ -1,4 +1,4 @@
-"""One proxy a cluster: the memory of Cluster Contrast."""
+"""One proxy per cluster, moved by every batch: the memory of Cluster Contrast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ UpdateRule = Literal["each", "hard", "mean"]
 
 
 def cluster_means(features: Tensor, labels: Tensor, clusters: int) -> Tensor:
-    """``(C, D)`` mean of the features of each cluster, not normalised; label −1 is left out."""
+    """Mean feature of each cluster.
+
+    Args:
+        features: ``(N, D)`` features.
+        labels: ``(N,)`` int64 clusters, 0…C−1; crops with label −1 are ignored.
+        clusters: C.
+
+    Returns:
+        ``(C, D)`` means, not normalised; 0 for a cluster without crops.
+    """
     inside = labels >= 0
     features, labels = features[inside], labels[inside]
     sums = features.new_zeros(clusters, features.shape[1]).index_add_(0, labels, features)
@@ -22,7 +31,7 @@ def cluster_means(features: Tensor, labels: Tensor, clusters: int) -> Tensor:
 
 
 def rank_within_cluster(labels: Tensor) -> Tensor:
-    """For each crop of a batch, how many crops of its cluster stand before it: ``(B,)``."""
+    """``(B,)`` int64: for each crop of a batch, the number of crops of the same cluster before it."""
     order = torch.argsort(labels, stable=True)
     position = torch.arange(len(labels), device=labels.device)
     ordered = labels[order]
@@ -33,17 +42,23 @@ def rank_within_cluster(labels: Tensor) -> Tensor:
 
 
 def _least(values: Tensor, groups: Tensor, count: int, empty: float) -> Tensor:
-    """``(count,)`` least value of each group, ``empty`` for one without any."""
+    """``(count,)`` least value of each group, or ``empty`` for a group without values."""
     return values.new_full((count,), empty).scatter_reduce(0, groups, values, "amin")
 
 
 class ClusterMemory(nn.Module):
-    """Memory M ∈ R^{C×D} of L2-normalised cluster proxies (Dai et al. 2021).
+    """One L2-normalised proxy M_y for each cluster y, updated by M_y ← normalise(m·M_y + (1−m)·f).
+
+    Source: Dai et al., "Cluster Contrast for Unsupervised Person Re-Identification", 2021,
+    https://arxiv.org/abs/2103.11568.
 
     Args:
-        momentum: Share m of the old proxy that stays: M_y ← normalise(m·M_y + (1−m)·f).
-        update: ``each``: every crop of the batch in turn; ``hard``: only the crop least similar to its proxy;
-            ``mean``: the mean of the cluster's crops in the batch.
+        momentum: m, the share of the old proxy, 0…1.
+        update: What f is. ``"each"``: each of the cluster's crops in the batch, one update after another. ``"hard"``:
+            only the crop least similar to its proxy. ``"mean"``: the mean of the cluster's crops in the batch.
+
+    Attributes:
+        centroids: ``(C, D)`` float32 proxies, L2-normalised.
     """
 
     centroids: Tensor
@@ -59,24 +74,24 @@ class ClusterMemory(nn.Module):
 
     @torch.no_grad()
     def reset(self, features: Tensor, labels: Tensor) -> None:
-        """Starts an epoch: each proxy is the normalised mean feature of its cluster.
+        """Sets each proxy to the normalised mean feature of its cluster when an epoch starts.
 
         Args:
-            features: ``(N, D)`` of all crops.
-            labels: ``(N,)`` int64 in −1…C−1.
+            features: ``(N, D)`` features of all crops.
+            labels: ``(N,)`` int64 clusters, 0…C−1; crops with label −1 are ignored.
         """
         self.centroids = F.normalize(cluster_means(features.float(), labels, int(labels.max()) + 1))
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Moves the proxies of a batch's clusters.
+        """Moves the proxies of the clusters in a batch.
 
-        Order matters within a cluster and not across clusters, so ``each`` goes through a cluster's first crops
-        at once, then through the second ones, and so on.
+        With ``"each"`` the order of a cluster's crops matters, but not the order of clusters: the first crops of all
+        clusters are applied together, then the second crops, and so on.
 
         Args:
-            features: ``(B, D)`` L2-normalised.
-            labels: ``(B,)`` int64.
+            features: ``(B, D)`` L2-normalised features; no gradient flows into them.
+            labels: ``(B,)`` int64 clusters, 0…C−1.
         """
         features = features.detach().to(self.centroids.dtype)
         if self.rule == "each":
@@ -85,8 +100,8 @@ class ClusterMemory(nn.Module):
                 now = rank == turn
                 self._move(labels[now], features[now])
             return
-        # A cluster goes by the position of its first crop, and all its crops write the same: so no shape depends on the
-        # labels, and a GPU need not be waited for.
+        # The position of its first crop represents a cluster, and all its crops write the same value. So no shape
+        # depends on the labels, and the CPU does not wait for a GPU.
         position = torch.arange(len(labels), device=labels.device)
         leader = _least(position, labels, len(self), len(labels))[labels]
         if self.rule == "mean":

@@ -1,4 +1,4 @@
-"""Many proxies a cluster, each the feature of one of its crops."""
+"""Several proxies per cluster, each of them the feature of a crop."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from resight.proxies.cluster_memory import rank_within_cluster
 
 
 class InstanceMemory(nn.Module):
-    """K instance proxies a cluster (DCMIP, Zou et al. 2023): drawn when an epoch begins, replaced batch by batch.
+    """K instance proxies per cluster, drawn when an epoch starts and replaced by the crops of each batch.
+
+    Source: Zou et al., "Discrepant and Multi-Instance Proxies for Unsupervised Person Re-Identification" (DCMIP), ICCV
+    2023, supplement, algorithm 1.
 
     Args:
-        size: K.
+        size: K, the number of proxies per cluster.
 
     Attributes:
-        proxies: ``(C, K, D)`` L2-normalised.
-        oldest: ``(C,)`` which of a cluster's proxies is replaced next.
+        proxies: ``(C, K, D)`` float32, L2-normalised.
+        oldest: ``(C,)`` int64 number of the proxy of each cluster that is replaced next.
     """
 
     proxies: Tensor
@@ -25,17 +28,20 @@ class InstanceMemory(nn.Module):
     def __init__(self, size: int = 16) -> None:
         super().__init__()
         self.size = size
-        # Drawn from the features at each epoch's start, so no part of a checkpoint.
+        # drawn from the features when an epoch starts, so checkpoints need not hold them
         self.register_buffer("proxies", torch.empty(0, size, 0), persistent=False)
         self.register_buffer("oldest", torch.empty(0, dtype=torch.int64), persistent=False)
 
     @torch.no_grad()
     def reset(self, features: Tensor, labels: Tensor) -> None:
-        """Starts an epoch: K crops of each cluster at random, none twice; of fewer, all, as evenly repeated as can be.
+        """Draws the proxies when an epoch starts: the features of K random crops of each cluster.
+
+        No crop of a cluster with at least K crops is drawn twice. In a smaller cluster every crop is drawn, and numbers
+        of draws differ by one at most.
 
         Args:
-            features: ``(N, D)`` of all crops, L2-normalised.
-            labels: ``(N,)`` int64 in −1…C−1; −1 is left out.
+            features: ``(N, D)`` L2-normalised features of all crops.
+            labels: ``(N,)`` int64 clusters, 0…C−1; crops with label −1 are ignored.
         """
         rows = torch.randperm(len(labels), device=labels.device)
         rows = rows[labels[rows] >= 0]
@@ -47,17 +53,17 @@ class InstanceMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Puts each crop of a batch, in its order, in the place of its cluster's oldest proxy.
+        """Replaces the oldest proxy of a crop's cluster by the crop's feature, crop by crop in the order of the batch.
 
-        So K crops or more of a cluster replace all its proxies, and the last K stay.
+        A cluster with K or more crops in the batch ends with the last K of them as its proxies.
 
         Args:
-            features: ``(B, D)`` L2-normalised.
-            labels: ``(B,)`` int64.
+            features: ``(B, D)`` L2-normalised features; no gradient flows into them.
+            labels: ``(B,)`` int64 clusters, 0…C−1.
         """
         position = torch.arange(len(labels), device=labels.device)
         slot = labels * self.size + (self.oldest[labels] + rank_within_cluster(labels)) % self.size
-        # crops that share a slot all write what the last of them would, so that the order of writing is no matter
+        # crops with the same slot all write the feature of the last of them, so the order of writing does not matter
         last = position.new_zeros(len(self.oldest) * self.size).scatter_reduce(0, slot, position, "amax")[slot]
         self.proxies.view(-1, self.proxies.shape[2])[slot] = features.to(self.proxies.dtype)[last]
         self.oldest = self.oldest.index_add(0, labels, torch.ones_like(labels)) % self.size

@@ -1,4 +1,4 @@
-"""Soft multilabels: how like each reference person a crop is, kept for every crop."""
+"""Soft multilabels: how similar a crop is to each reference identity, stored for every crop."""
 
 from __future__ import annotations
 
@@ -8,36 +8,42 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resight.clustering.rows import room_for
+from resight.common.memory import room_for
 
 
 def log_multilabels(features: Tensor, agents: Tensor, scale: float = 30.0) -> Tensor:
-    """Logarithm of y = softmax over the reference persons p of scale · f·a_p (Yu et al., CVPR 2019).
+    """Logarithm of the soft multilabels y = softmax_p(scale · f·a_p) over P reference identities.
+
+    Source: Yu et al., "Unsupervised Person Re-identification by Soft Multilabel Learning" (MAR), CVPR 2019.
 
     Args:
-        features: ``(B, D)`` L2-normalised.
-        agents: ``(P, D)`` L2-normalised, one a reference person; no gradient flows into them.
-        scale: Of the similarities; 30 in the authors' public code.
+        features: ``(B, D)`` L2-normalised features f.
+        agents: ``(P, D)`` L2-normalised agents a_p, one per reference identity; no gradient flows into them.
+        scale: Factor of the similarities; 30 in the authors' public code.
 
     Returns:
-        ``(B, P)``.
+        ``(B, P)`` log y.
     """
     return (scale * features @ agents.detach().T).log_softmax(dim=1)
 
 
 class MultilabelMemory(nn.Module):
-    """A soft multilabel of every crop, moved a little whenever the crop is seen (Yu et al. 2019).
+    """The soft multilabel of every crop, averaged over the batches that held the crop: y ← m·y + (1−m)·(new y).
 
-    It takes 2·N·P bytes, in float16: 106 MB for the 12,936 crops of Market-1501 and the 4,101 persons of MSMT17, 267 MB
-    for MSMT17's own 32,621 training crops, 8.2 GB for a million crops. A checkpoint holds it, too.
+    Source: Yu et al., "Unsupervised Person Re-identification by Soft Multilabel Learning" (MAR), CVPR 2019, and the
+    authors' public code.
+
+    The multilabels take 2·N·P bytes in memory and in a checkpoint: with the P = 4,101 identities of MSMT17, 106 MB for
+    the 12,936 training crops of Market-1501, and 8.2 GB for a million crops.
 
     Args:
-        momentum: Share of the old multilabel that stays.
-        limit: Bytes it may take on the device of the training; above, it is a memory map of an unnamed temporary file.
+        momentum: m, the share of the old multilabel, 0…1.
+        limit: Bytes that the multilabels may take on the device of the training. Larger ones are a memory map of an
+            unnamed temporary file.
 
     Attributes:
-        values: ``(N, P)`` float16.
-        known: ``(N,)`` bool: crops that were seen.
+        values: ``(N, P)`` float16 multilabels.
+        known: ``(N,)`` bool: whether the crop has a multilabel yet.
     """
 
     values: Tensor
@@ -58,7 +64,12 @@ class MultilabelMemory(nn.Module):
 
     @torch.no_grad()
     def reset(self, crops: int, persons: int) -> None:
-        """Makes room for N crops and P reference persons, and knows none of them."""
+        """Forgets all multilabels, and makes room for others.
+
+        Args:
+            crops: N, the number of crops.
+            persons: P, the number of reference identities.
+        """
         device = self.known.device
         if 2 * crops * persons <= self.limit:
             self.values = torch.zeros(crops, persons, dtype=torch.float16, device=device)
@@ -68,17 +79,25 @@ class MultilabelMemory(nn.Module):
 
     @torch.no_grad()
     def blend(self, rows: Tensor, multilabels: Tensor) -> Tensor:
-        """``(B, P)`` float32: m·old + (1−m)·new for crops that were seen before, the new multilabel for others.
+        """Averages new multilabels with the stored ones, without storing the result.
 
         Args:
-            rows: ``(B,)`` int64, none twice.
-            multilabels: ``(B, P)``.
+            rows: ``(B,)`` int64 indices of the crops, all different.
+            multilabels: ``(B, P)`` new multilabels.
+
+        Returns:
+            ``(B, P)``: m·old + (1−m)·new; the new multilabel for a crop without an old one.
         """
         old = self.values[rows.to(self.values.device)].to(multilabels.device, torch.float32)
         return torch.where(self.known[rows, None], torch.lerp(multilabels, old, self.momentum), multilabels)
 
     @torch.no_grad()
     def update(self, rows: Tensor, blended: Tensor) -> None:
-        """Keeps what :meth:`blend` gave."""
+        """Stores multilabels.
+
+        Args:
+            rows: ``(B,)`` int64 indices of the crops, all different.
+            blended: ``(B, P)`` result of :meth:`blend`.
+        """
         self.values[rows.to(self.values.device)] = blended.to(self.values)
         self.known[rows] = True

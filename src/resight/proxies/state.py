@@ -1,4 +1,4 @@
-"""Buffers and parameters whose size is that of the data."""
+"""Buffers and parameters whose size depends on the data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 
 def register_state(module: nn.Module, name: str, value: Tensor) -> None:
-    """Registers a buffer, or a parameter, that is checkpointed and takes the size of whatever checkpoint is loaded."""
+    """Registers a buffer or parameter that takes the size of the checkpoint that is loaded.
+
+    Args:
+        module: The module to register it with.
+        name: Name of the attribute, and key in the module's state dict.
+        value: A tensor becomes a buffer, an ``nn.Parameter`` a parameter.
+    """
     if isinstance(value, nn.Parameter):
         module.register_parameter(name, value)
     else:
@@ -18,6 +24,6 @@ def register_state(module: nn.Module, name: str, value: Tensor) -> None:
         saved = state.get(prefix + name)
         if saved is not None:
             own = getattr(module, name)
-            own.data = own.new_empty(saved.shape)  # in place: an optimiser knows a parameter by the object
+            own.data = own.new_empty(saved.shape)  # in place, because an optimiser refers to the object
 
     module.register_load_state_dict_pre_hook(resize)

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import torch
 
-from resight.clustering import Neighbours, nearest_neighbours
-from resight.clustering.device import search_on_device
-from resight.clustering.exact import search_exact
-from resight.clustering.inverted import search_approximate
-from resight.clustering.products import Products
-from resight.clustering.rows import unit_rows as rows_of
+from resight.clustering import nearest_neighbours
+from resight.clustering import unit_rows as rows_of
+from resight.clustering.search.device import search_on_device
+from resight.clustering.search.exact import search_exact
+from resight.clustering.search.inverted import search_approximate
+from resight.clustering.search.products import Products
 from resight.errors import ResightError
 
 
@@ -91,22 +91,18 @@ def run_exact(x, k, kind, memory=None, tile_rows=None, held=True):
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 @pytest.mark.parametrize("held", [True, False])
-def test_same_result_for_any_product_tile_and_number_of_threads(kind, held):
+def test_same_result_for_any_product_tile_and_number_of_threads(monkeypatch, kind, held):
     x = crowded(5)
     indices, distances = reference(x, 20)
     unit = unit_rows(x).astype(np.float64)
     largest = np.stack([((row - unit) ** 2).sum(axis=1) for row in unit]).max(axis=1)
-    threads = numba.get_num_threads()
-    try:
-        for count in range(1, threads + 1):
-            numba.set_num_threads(count)
-            for tile_rows in (13, 560, None):
-                found, near, far, _ = run_exact(x, 20, kind, tile_rows=tile_rows, held=held)
-                np.testing.assert_array_equal(found, indices)
-                np.testing.assert_allclose(near, distances, rtol=1e-6, atol=1e-7)
-                np.testing.assert_allclose(far, largest, rtol=1e-6)
-    finally:
-        numba.set_num_threads(threads)
+    for count in (1, 3):
+        monkeypatch.setattr(numba, "get_num_threads", lambda count=count: count)
+        for tile_rows in (13, 560, None):
+            found, near, far, _ = run_exact(x, 20, kind, tile_rows=tile_rows, held=held)
+            np.testing.assert_array_equal(found, indices)
+            np.testing.assert_allclose(near, distances, rtol=1e-6, atol=1e-7)
+            np.testing.assert_allclose(far, largest, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
@@ -164,7 +160,7 @@ def test_features_that_stay_on_disk_give_the_same_neighbours(tmp_path):
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_rows_read_by_compiled_code_equal_those_numpy_reads(kind):
-    from resight.clustering._kernels import pair_distance
+    from resight.clustering.search._kernels import pair_distance
 
     x = random_features(np.random.default_rng(8), 40, 33).astype(kind)
     x[0] = np.float16(6e-8)  # subnormal as float16
@@ -279,5 +275,6 @@ def test_impossible_settings_are_refused():
         nearest_neighbours(np.ones((3, 3)), 1, search="approximate", furthest=True)
 
 
-def test_features_are_optional_in_the_dataclass():
-    assert Neighbours(np.zeros((2, 1), np.int32), np.zeros((2, 1), np.float32)).features is None
+def test_rows_of_length_1_are_taken_as_they_are():
+    rows = rows_of(random_features(np.random.default_rng(9), 60, 5))
+    assert nearest_neighbours(rows, 4).features is rows

@@ -1,15 +1,14 @@
-"""Exact nearest neighbours on a GPU, with torch alone."""
+"""Exact nearest neighbours on a GPU, with PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from resight.clustering.exact import furthest_of, search_some
-from resight.clustering.rows import UnitRows
+from resight.clustering.search.exact import furthest_of, search_some
+from resight.clustering.search.rows import UnitRows
+from resight.common.devices import full_float32
 
 _SLACK = 32  # candidates beyond the neighbours asked for
 _TILE_ELEMENTS = 1 << 28  # similarities held at once: 1 GiB of float32
@@ -26,22 +25,22 @@ def search_on_device(
     tile_elements: int = _TILE_ELEMENTS,
     slack: int = _SLACK,
 ) -> dict[str, float]:
-    """Write the exact neighbours of all rows, found on a device.
+    """Writes the exact neighbours of all rows, found on a device of PyTorch.
 
-    A product in full float32 chooses ``k + slack`` candidates of a row, which are ordered by their distance in float64.
-    Where the k-th of them is not certainly nearer than whatever was left out, the row is searched again on the CPU.
+    Similarities in full float32 choose ``k + slack`` candidates per row, which are sorted by their distance in float64.
+    A row whose k-th candidate is not certainly nearer than all crops that were left out is searched again on the CPU.
 
     Args:
         rows: N rows.
         indices: ``(N, k)`` int32, written.
         distances: ``(N, k)`` float32, written.
-        furthest: ``(N,)`` float32, written where given.
+        furthest: ``(N,)`` float32 largest distance of each row, written; ``None`` does not compute it.
         device: A ``torch.device``.
         tile_elements: Similarities held at once on the device.
-        slack: Candidates beyond k.
+        slack: Candidates per row beyond k.
 
     Returns:
-        ``repeated``, the number of rows searched again.
+        ``repeated``, the number of rows that were searched again.
     """
     import torch
 
@@ -52,7 +51,7 @@ def search_on_device(
     width = max(kept + 1, tile_elements // height)
     again: list[np.ndarray] = []
     far_again: list[np.ndarray] = []
-    with torch.inference_mode(), _full_float32():
+    with torch.inference_mode(), full_float32():
         blocks = [
             (left, torch.from_numpy(np.ascontiguousarray(rows.take(slice(left, left + width)))).to(device))
             for left in range(0, size, width)
@@ -92,7 +91,12 @@ def search_on_device(
 
 
 class _Best:
-    """The largest (or smallest) similarities of each row so far, and their columns."""
+    """The largest or smallest similarities of each of B rows so far, and their columns.
+
+    Args:
+        count: Similarities to keep per row.
+        largest: Whether to keep the largest.
+    """
 
     def __init__(self, count: int, largest: bool) -> None:
         self.count = count
@@ -101,6 +105,7 @@ class _Best:
         self.where: Any = None
 
     def add(self, tile: Any, first: int) -> None:
+        """Adds ``(B, W)`` similarities to the columns from ``first`` on."""
         import torch
 
         value, where = tile.topk(min(self.count, tile.shape[1]), dim=1, largest=self.largest)
@@ -112,12 +117,17 @@ class _Best:
         self.value, self.where = value, where
 
     def worst(self) -> Any:
-        """``(B,)`` the last similarity kept: nothing left out is better."""
+        """``(B,)`` last similarity kept per row: no column that was left out has a better one."""
         return self.value.amin(dim=1) if self.largest else self.value.amax(dim=1)
 
 
 def _ordered(part: Any, blocks: list[tuple[int, Any]], best: _Best) -> tuple[Any, Any, Any]:
-    """Candidates by ascending column, their exact distances (float32), and their order by distance, ties by column."""
+    """Sorts the C candidates of B rows.
+
+    Returns:
+        ``(B, C)`` candidates by ascending column; ``(B, C)`` float32 distances; and ``(B, C)`` order of the candidates
+        by distance, ties by column.
+    """
     import torch
 
     where, _ = best.where.sort(dim=1)
@@ -135,16 +145,3 @@ def _ordered(part: Any, blocks: list[tuple[int, Any]], best: _Best) -> tuple[Any
         apart = part[first : first + step, None].double() - other.double()
         exact[first : first + step] = apart.square_().sum(dim=2).float()
     return where, exact, exact.argsort(dim=1, stable=True)
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """No TensorFloat-32 in matrix products: its error would be that of bfloat16."""
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -1,13 +1,13 @@
-"""Approximate nearest neighbours of very many crops: an inverted file of cells, searched cell by cell.
+"""Approximate nearest neighbours of many crops: an inverted file of cells, searched cell by cell.
 
-Rows are put into cells by spherical k-means, and each row is compared with the members of its few nearest cells (Jégou,
+Spherical k-means divides the rows into cells, and each row is compared with the members of its nearest cells (Jégou,
 Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011, section IV, without the compression).
-As every row is also a query, all queries of a cell meet all its members in one matrix product. All this happens in the
-128 directions that keep most of the inner products (the leading eigenvectors of the second moments); the best
-candidates, three times as many as wanted, are then ordered by exact distance in all dimensions.
+Every row is also a query, so one matrix product compares all queries of a cell with all its members. This happens in
+the 128 directions that keep most of the inner products: the leading eigenvectors of the second moments. The best
+candidates, three times as many as are wanted, are then sorted by exact distance in all dimensions.
 
-How many cells to look into is measured: for a sample of rows the exact neighbours are found, and the ranks of the cells
-that these lie in say at once what share any number of cells would have found.
+The number of cells to search is measured: the exact neighbours of a sample of rows are found, and the ranks of the
+cells that hold them give the recall of every number of cells.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering import _kernels
-from resight.clustering.exact import Candidates, exact_rows, search_some
-from resight.clustering.products import TILE_ELEMENTS, Products, quickest_product
-from resight.clustering.rows import UnitRows, available_memory, room_for
+from resight.clustering.search import _kernels
+from resight.clustering.search.exact import Candidates, exact_rows, search_some
+from resight.clustering.search.products import TILE_ELEMENTS, Products, quickest_product
+from resight.clustering.search.rows import UnitRows
+from resight.common.memory import available_memory, room_for
 
 _DIRECTIONS = 128
-_CANDIDATES = 3  # for each neighbour wanted
-_MOMENT_ROWS = 16384  # looked at to choose the directions
-_SAMPLE = 512  # rows whose exact neighbours are found, once to choose the number of cells and once to report
-_TRAINING_ROWS = 40  # a cell, in k-means
-_ROUNDS = 8  # of k-means
+_CANDIDATES = 3  # candidates per neighbour wanted
+_MOMENT_ROWS = 16384  # rows sampled to choose the directions
+_SAMPLE = 512  # rows whose exact neighbours are found: one sample to choose the number of cells, another to report
+_TRAINING_ROWS = 40  # rows per cell in k-means
+_ROUNDS = 8  # rounds of k-means
 _BLOCK = 4096
 
 
@@ -39,19 +40,21 @@ def search_approximate(
     cells: int | None = None,
     memory: int | None = None,
 ) -> dict[str, float]:
-    """Write neighbours of all rows, most of them the true ones.
+    """Writes approximate neighbours of all rows.
 
     Args:
         rows: N rows.
         indices: ``(N, k)`` int32, written.
-        distances: ``(N, k)`` float32, written: exact for the neighbours found.
-        recall: Share of the true neighbours to find, aimed at on a sample.
-        cells: Cells of the inverted file; by default ``1.5 √N``.
-        memory: Bytes for the candidates; what does not fit at once is done in panels of rows.
+        distances: ``(N, k)`` float32 exact distances of the neighbours found, written.
+        recall: Share of the true neighbours to aim for.
+        cells: Number of cells; by default ``1.5 √N``.
+        memory: Bytes for the candidates; by default a quarter of the memory that is available. Rows whose candidates do
+            not fit together are processed in panels.
 
     Returns:
-        ``recall`` as measured on another sample, ``cells``, ``probes`` (cells looked into for a row) and ``repeated``
-        (rows whose cells held too few others, searched exactly).
+        ``recall``, the share of the true neighbours found, measured on a sample; ``cells``, the number of cells;
+        ``probes``, the number of cells searched per row; and ``repeated``, the number of rows that were searched
+        exactly because their cells hold too few other rows.
     """
     size, k = indices.shape
     rng = np.random.default_rng(0)
@@ -74,7 +77,7 @@ def search_approximate(
     few = []
     for origin in range(0, size, panel):
         candidates = Candidates(origin, min(panel, size - origin), need, capacity)
-        # each row's own cell first: it soon tells what is too far for the others to be kept
+        # a row's own cell comes first: it soon rules out most of the other cells' members
         for queries, cell in ((queries, cell) for queries in (members, others) for cell in range(number)):
             inside = _of(members, cell)
             asking = _of(queries, cell)
@@ -116,14 +119,14 @@ def _spherical_kmeans(rows: UnitRows, cells: int, rng: np.random.Generator) -> n
             inside = order[starts[number] : starts[number + 1]]
             if len(inside):
                 centroids[number] = sample[inside].sum(axis=0)
-        centroids[empty] = sample[rng.choice(size, len(empty), replace=False)]  # an empty cell starts anew
+        centroids[empty] = sample[rng.choice(size, len(empty), replace=False)]  # restart empty cells
         norm = np.linalg.norm(centroids, axis=1, keepdims=True)
         centroids /= np.where(norm > 0, norm, 1)
     return centroids
 
 
 def _nearest_cells(part: np.ndarray, centroids: np.ndarray, count: int) -> np.ndarray:
-    """``(B, count)`` int32 nearest cells of the rows ``part``, nearest first."""
+    """``(B, count)`` int32 nearest cells of B rows, nearest first."""
     import torch
 
     kind = getattr(torch, quickest_product())
@@ -135,7 +138,7 @@ def _nearest_cells(part: np.ndarray, centroids: np.ndarray, count: int) -> np.nd
 
 
 def _reduced(rows: UnitRows, rng: np.random.Generator) -> UnitRows:
-    """The rows in the directions in which inner products are largest; of length 1 again."""
+    """The rows projected to the directions that keep most of the inner products, and normalised."""
     if rows.dim <= _DIRECTIONS:
         return rows
     sample = rows.take(np.sort(rng.choice(len(rows), min(_MOMENT_ROWS, len(rows)), replace=False)))
@@ -152,7 +155,7 @@ def _reduced(rows: UnitRows, rng: np.random.Generator) -> UnitRows:
 def _probes(
     rows: UnitRows, coarse: UnitRows, centroids: np.ndarray, rng: np.random.Generator, k: int, recall: float
 ) -> int:
-    """Fewest cells to look into that find the share ``recall`` of the true neighbours of a sample of rows."""
+    """Least number of cells per row that finds the share ``recall`` of the true neighbours of a sample of rows."""
     if k == 1:
         return 1
     sample = np.sort(rng.choice(len(rows), min(_SAMPLE, len(rows)), replace=False))
@@ -169,17 +172,18 @@ def _probes(
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(len(centroids), dtype=order.dtype)[None], axis=1)
     reached = np.take_along_axis(rank, home[place.reshape(others.shape)], axis=1)
-    aim = recall + 0.2 * (1 - recall)  # the coarse order loses a little more
+    aim = recall + 0.2 * (1 - recall)  # the candidates in 128 directions lose some more
     return int(np.quantile(reached, aim, method="inverted_cdf")) + 1
 
 
 def _of(lists: tuple[np.ndarray, np.ndarray], cell: int) -> np.ndarray:
+    """Rows of a cell, from the result of :func:`_lists`."""
     starts, rows = lists
     return rows[starts[cell] : starts[cell + 1]]
 
 
 def _lists(cells: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell the rows of ``(N, p)`` that name it, ascending: ``(number + 1,)`` starts and the rows."""
+    """For each cell the rows of ``(N, p)`` cells that hold it, ascending: ``(number + 1,)`` starts, and the rows."""
     size, width = cells.shape
     indptr = np.arange(size + 1, dtype=np.int64) * width
     values: Any = np.empty(size * width, np.uint8)

@@ -1,8 +1,8 @@
-"""Exact nearest neighbours on the CPU: a symmetric sweep of approximate products, then exact distances of candidates.
+"""Exact nearest neighbours on the CPU: approximate similarities of all pairs, then exact distances of candidates.
 
-A row's candidates are the columns whose approximate similarity lies within the products' error of its k-th best one.
-They certainly hold the true neighbours, so ordering them by exact distance gives the exact answer, whichever way the
-products were rounded. A row with more candidates than its buffer holds is searched again by itself in float32.
+The candidates of a crop are the crops whose approximate similarity lies within the error bound of its k-th largest one.
+The true neighbours are among them, so sorting them by exact distance gives the exact result, however the similarities
+were rounded. A crop with more candidates than its buffer holds is searched again, in float32.
 """
 
 from __future__ import annotations
@@ -11,24 +11,34 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering import _search
-from resight.clustering.products import TILE_ELEMENTS, Products
-from resight.clustering.rows import UnitRows, available_memory
+from resight.clustering.search import _kernels
+from resight.clustering.search.products import TILE_ELEMENTS, Products
+from resight.clustering.search.rows import UnitRows
+from resight.common.kernels import map_rows, run_rows
+from resight.common.memory import available_memory
 
 _ROWS_PER_TASK = 64
-_READ_AT_ONCE = 1 << 25  # numbers of rows that are not held in memory
+_READ_AT_ONCE = 1 << 25  # numbers read at once from features that are not in memory
 
 
 class Candidates:
-    """Buffers of candidates for consecutive rows; :mod:`resight.clustering._search` says what they hold.
+    """Buffers of candidate neighbours for consecutive crops.
 
     Args:
-        origin: First row.
-        size: Number of rows.
-        need: Neighbours wanted beside the row itself.
-        capacity: Candidates a row.
-        products: Where the similarities come from: what their error cannot rule out is kept. ``None`` keeps no more
-            than the best.
+        origin: First crop.
+        size: Number of crops.
+        need: Neighbours wanted per crop, the crop itself not counted.
+        capacity: Candidates per buffer.
+        products: Source of the similarities: every crop that their error bound allows stays a candidate. ``None`` keeps
+            only the crops of largest similarity.
+
+    Attributes:
+        value: ``(size, capacity)`` float32 similarity of each candidate.
+        where: ``(size, capacity)`` int32 crop of each candidate.
+        count: ``(size,)`` int32 number of candidates.
+        cut: ``(size,)`` float32: a crop of lower similarity cannot be among the nearest.
+        full: ``(size,)`` int32 number of candidates at which the buffer is thinned out next.
+        spilt: ``(size,)`` bool: whether possible neighbours were dropped for lack of room.
     """
 
     def __init__(self, origin: int, size: int, need: int, capacity: int, products: Products | None = None) -> None:
@@ -43,8 +53,15 @@ class Candidates:
         self.spilt = np.zeros(size, bool)
 
     def offer(self, tile: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, to_columns: bool = False) -> None:
-        """Offer the crops ``columns`` of a tile to the crops ``rows``, or the other way round."""
-        kernel, size = (_search.offer_columns, len(columns)) if to_columns else (_search.offer_rows, len(rows))
+        """Adds the columns of a tile to the candidates of its rows, or the rows to the candidates of its columns.
+
+        Args:
+            tile: ``(B, W)`` float32 similarities; the next call of :meth:`Products.tile` may overwrite it.
+            rows: ``(B,)`` int32 crop of each row of the tile.
+            columns: ``(W,)`` int32 crop of each column of the tile.
+            to_columns: Whether the rows are added to the candidates of the columns.
+        """
+        kernel, size = (_kernels.offer_columns, len(columns)) if to_columns else (_kernels.offer_rows, len(rows))
 
         def work(start: int, stop: int) -> None:
             kernel(
@@ -52,20 +69,29 @@ class Candidates:
                 max(self.need, 1), self.margin, self.slope, start, stop,
             )  # fmt: skip
 
-        _search.run_rows(work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1]))
+        run_rows(work, size, chunk=512 if to_columns else max(_ROWS_PER_TASK, (1 << 20) // tile.shape[1]))
 
     def finish(self, rows: UnitRows, indices: np.ndarray, distances: np.ndarray) -> int:
-        """Write the exact order of the candidates of every row; how many distances that took."""
+        """Writes the neighbours of every crop with enough candidates, by exact distance.
+
+        Args:
+            rows: All N rows.
+            indices: ``(N, k)`` int32, written.
+            distances: ``(N, k)`` float32, written.
+
+        Returns:
+            Number of exact distances computed.
+        """
 
         def work(start: int, stop: int) -> int:
             return int(
-                _search.finish_rows(
+                _kernels.finish_rows(
                     rows.data, rows.norm, self.origin, self.value, self.where, self.count, self.need,
                     self.margin, self.slope, indices, distances, start, stop,
                 )
             )  # fmt: skip
 
-        return sum(_search.map_rows(work, len(self.count), chunk=_ROWS_PER_TASK))
+        return sum(map_rows(work, len(self.count), chunk=_ROWS_PER_TASK))
 
 
 def search_exact(
@@ -78,20 +104,22 @@ def search_exact(
     memory: int | None = None,
     tile_rows: int | None = None,
 ) -> dict[str, float]:
-    """Write the exact neighbours of all rows.
+    """Writes the exact neighbours of all rows.
 
     Args:
         rows: N rows.
-        products: Their approximate products.
+        products: Approximate similarities of the rows.
         indices: ``(N, k)`` int32, written.
         distances: ``(N, k)`` float32, written.
-        furthest: ``(N,)`` float32, written where given: the largest distance of each row.
-        memory: Bytes for the candidates. While all rows' fit, each pair is multiplied once; else rows are done in
-            panels, and pairs across panels twice.
-        tile_rows: Rows multiplied at once.
+        furthest: ``(N,)`` float32 largest distance of each row, written; ``None`` does not compute it.
+        memory: Bytes for the candidates; by default a quarter of the memory that is available. Where the candidates of
+            all rows fit, each pair is multiplied once. Otherwise rows are processed in panels, and pairs across panels
+            are multiplied twice.
+        tile_rows: Rows multiplied at once; by default 1024, or 4096 where the rows are not in memory.
 
     Returns:
-        ``candidates`` (exact distances a row, mean) and ``repeated`` (rows searched again).
+        ``candidates``, the mean number of exact distances per row, and ``repeated``, the number of rows that were
+        searched again.
     """
     size, k = indices.shape
     need = k - 1
@@ -112,7 +140,7 @@ def search_exact(
         far = Candidates(first, last - first, 1, min(128, max(size, 8)), products) if furthest is not None else None
         for top in range(first, last, height):
             bottom = min(top + height, last)
-            # columns of earlier panels, then of this one from the diagonal on, then of later ones
+            # columns of earlier panels, then of this panel from the diagonal on, then of later panels
             for left, right in _pieces(first, top, bottom, last, size, width):
                 tile = products.tile(slice(top, bottom), slice(left, right))
                 mirrored = bottom <= left and right <= last
@@ -138,56 +166,61 @@ def search_exact(
 
 
 def _pieces(first: int, top: int, bottom: int, last: int, size: int, width: int) -> list[tuple[int, int]]:
-    """Ranges of columns to multiply rows ``top..bottom`` with; no range mixes mirrored columns with others."""
+    """Ranges of columns to multiply rows ``top`` to ``bottom`` with; no range mixes mirrored columns with others."""
     ranges = [(0, first), (top, bottom), (bottom, last), (last, size)]
     return [(left, min(left + width, stop)) for start, stop in ranges for left in range(start, stop, width)]
 
 
 def search_some(rows: UnitRows, wanted: np.ndarray, indices: np.ndarray, distances: np.ndarray) -> None:
-    """Write the exact neighbours of the rows ``wanted`` into those rows of the result, by products in float32."""
+    """Writes the exact neighbours of the rows ``wanted`` into the same rows of ``(N, k)`` indices and distances."""
     found, near = exact_rows(rows, wanted, indices.shape[1])
     indices[wanted] = found
     distances[wanted] = near
 
 
 def exact_rows(rows: UnitRows, wanted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """``(W, k)`` exact neighbours and distances of the rows ``wanted``, by products in float32 and growing buffers."""
+    """``(W, k)`` int32 indices and float32 distances of the exact neighbours of the W rows ``wanted``.
+
+    Similarities are computed in float32, and buffers grow as needed, so that no row has to be searched again.
+    """
     indices = np.empty((len(wanted), k), np.int32)
     distances = np.empty((len(wanted), k), np.float32)
     for part, tile, margin in _whole_rows(rows, wanted):
 
         def work(start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin) -> None:
-            _search.search_rows(
+            _kernels.search_rows(
                 rows.data, rows.norm, tile, wanted[part], margin, indices[part], distances[part], start, stop
             )
 
-        _search.run_rows(work, len(tile), chunk=16)
+        run_rows(work, len(tile), chunk=16)
     return indices, distances
 
 
 def _finish_furthest(far: Candidates, rows: UnitRows, furthest: np.ndarray) -> None:
-    def work(start: int, stop: int) -> None:
-        _search.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
+    """Writes the largest exact distance of each row to its candidates."""
 
-    _search.run_rows(work, len(far.count), chunk=_ROWS_PER_TASK)
+    def work(start: int, stop: int) -> None:
+        _kernels.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
+
+    run_rows(work, len(far.count), chunk=_ROWS_PER_TASK)
 
 
 def furthest_of(rows: UnitRows, wanted: np.ndarray, furthest: np.ndarray) -> None:
-    """Write the largest distance of the rows ``wanted``, by products in float32."""
+    """Writes the largest exact distance of the rows ``wanted`` into the same rows of ``furthest``."""
     for part, tile, margin in _whole_rows(rows, wanted):
         result = np.empty(len(tile), np.float32)
 
         def work(
             start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin, out: Any = result
         ) -> None:
-            _search.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
+            _kernels.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
 
-        _search.run_rows(work, len(tile), chunk=16)
+        run_rows(work, len(tile), chunk=16)
         furthest[wanted[part]] = result
 
 
 def _whole_rows(rows: UnitRows, wanted: np.ndarray) -> Any:
-    """Blocks of the rows ``wanted`` with their float32 similarities to all rows: the part, the tile, its margin."""
+    """Parts of the rows ``wanted``, each with its float32 similarities to all rows and twice their error bound."""
     if not len(wanted):
         return
     products = Products(rows, "float32")

@@ -1,4 +1,4 @@
-"""Approximate similarities in blocks, with a bound on their error: what an exact search looks at first."""
+"""Approximate similarities of crops, a tile at a time, with a bound on their error."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering.rows import UnitRows
+from resight.clustering.search.rows import UnitRows
 
-#: Similarities held at once: 64 MiB of float32.
+#: Similarities in a tile: 64 MiB of float32.
 TILE_ELEMENTS = 1 << 24
-#: Below this many multiplications the choice of the product does not matter.
+#: Multiplications below which either product takes no time.
 _SMALL = 1e10
 
 
 class Products:
-    """Inner products of unit rows, from a matrix product in float32 or, where that is quicker, in bfloat16.
+    """Inner products of rows of length 1, computed in float32 or, where that is faster, in bfloat16.
 
-    An approximate similarity ``a`` of a pair whose true one is ``s`` obeys ``|a - s| <= bound + relative · |s|``.
-    With b bits of significand each entry is off by up to ``2^-b`` of itself. For bfloat16 the length ``E`` of the
-    largest error of a row is measured, and Cauchy-Schwarz gives ``E · (1 + E) + E``; ``relative`` is the rounding of
-    the result. Sums of D products in float32 are off by at most ``D · 2^-24`` in any order.
+    The approximate similarity ``a`` and the true similarity ``s`` of a pair obey ``|a - s| <= bound + relative · |s|``.
+    Sums of D products in float32 are off by at most ``D · 2^-24``, in any order. A bfloat16 number with 8 significant
+    bits is off by at most ``2^-8`` of itself: with E the largest length of a row's rounding error, which is measured
+    where the rows are in memory, the Cauchy-Schwarz inequality gives an error of at most ``E · (1 + E) + E``;
+    ``relative`` is the rounding of the result.
 
     Args:
-        rows: The rows.
-        kind: ``"float32"`` or ``"bfloat16"``; by default the quicker one on this machine, which changes no result of an
-            exact search.
+        rows: N rows of length 1.
+        kind: ``"float32"`` or ``"bfloat16"``; by default the one that is faster on this machine. An exact search has
+            the same result with both.
+
+    Attributes:
+        kind: ``"float32"`` or ``"bfloat16"``.
+        bound: Part of the error bound that does not depend on the similarity.
+        relative: Part of the error bound per unit of similarity.
     """
 
     def __init__(self, rows: UnitRows, kind: str | None = None) -> None:
@@ -37,28 +43,28 @@ class Products:
         self._short: Any = None
         self._buffers: dict[str, Any] = {}
         accumulated = 1.01 * rows.dim * 2.0**-24
-        rest = 1e-6  # rounding of the rows to float32, and of the exact distance
+        rest = 1e-6  # rounding of the rows and of the exact distance to float32
         self.bound, self.relative = accumulated + rest, 0.0
         if self.kind == "bfloat16":
             if rows.held:
                 self._short, error = _to_bfloat16(rows.data)
             else:
                 error = 2.0**-8
-            # the units that multiply bfloat16 round sums less strictly: allow them twice the error
+            # hardware for bfloat16 rounds sums less strictly, so the error of the sums counts twice
             self.bound, self.relative = error * (2 + error) + 2 * accumulated + rest, 2.0**-8
 
     @property
     def margin(self) -> float:
-        """How far below the k-th best approximate similarity, less ``slope`` of it, a true neighbour can lie."""
+        """A true neighbour reaches at least ``a - margin - slope · |a|``, with the k-th largest similarity ``a``."""
         return 2 * self.bound
 
     @property
     def slope(self) -> float:
-        """See :attr:`margin`."""
+        """A true neighbour reaches at least ``a - margin - slope · |a|``, with the k-th largest similarity ``a``."""
         return 2.02 * self.relative
 
     def tile(self, rows: slice | np.ndarray, columns: slice | np.ndarray) -> np.ndarray:
-        """``(B, W)`` float32 approximate similarities; overwritten by the next call."""
+        """``(B, W)`` float32 approximate similarities of B rows and W columns; the next call overwrites them."""
         if self.kind == "float32":
             left, right = self._rows.take(rows), self._rows.take(columns)
             tile: Any = self._buffer("tile", len(left) * len(right), np.float32).reshape(len(left), len(right))
@@ -84,7 +90,7 @@ class Products:
         return torch.from_numpy(np.ascontiguousarray(self._rows.take(rows))).bfloat16()
 
     def _buffer(self, name: str, size: int, kind: type) -> np.ndarray:
-        """A reused flat array: fresh memory costs a page fault every 4 KiB."""
+        """A flat array that is used again: new memory costs a page fault per 4 KiB."""
         held = self._buffers.get(name)
         if held is None or len(held) < size:
             held = self._buffers[name] = np.empty(size, kind)
@@ -92,21 +98,20 @@ class Products:
 
 
 def _to_bfloat16(data: np.ndarray) -> tuple[Any, float]:
-    """The rows as a bfloat16 tensor, and the largest length of a row's rounding error."""
+    """The rows as a bfloat16 tensor, and an upper bound of the length of a row's rounding error."""
     import torch
 
-    from resight.clustering import _search
+    from resight.clustering.search import _kernels
+    from resight.common.kernels import map_rows
 
     bits = np.empty(data.shape, np.uint16)
-    worst = max(
-        _search.map_rows(lambda start, stop: _search.round_bfloat16(data, bits, start, stop), len(data), chunk=512)
-    )
+    worst = max(map_rows(lambda start, stop: _kernels.round_bfloat16(data, bits, start, stop), len(data), chunk=512))
     return torch.from_numpy(bits).view(torch.bfloat16), 1.0001 * worst
 
 
 @cache
 def quickest_product() -> str:
-    """``"bfloat16"`` where this machine's processor multiplies it clearly faster than float32, by a short trial."""
+    """``"bfloat16"`` where a short trial on the CPU multiplies it in less than 0.8 of the time, else ``"float32"``."""
     import torch
 
     seconds = {}

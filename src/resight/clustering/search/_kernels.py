@@ -1,31 +1,115 @@
 """Compiled inner loops of the neighbour search (numba); import this module only inside functions.
 
-The search offers each row many approximate similarities; a row's *candidates* are the columns among them that may still
-belong to its nearest. They lie in fixed buffers, one row each:
+The search compares crops by approximate similarities, a tile of rows and columns at a time. The *candidates* of a crop
+are the crops that may be among its nearest neighbours by the similarities so far. They are kept in buffers of C
+candidates for R consecutive crops from ``origin`` on; the buffer of crop i is row ``i - origin`` of these arrays:
 
-- ``value (R, C)`` float32 and ``where (R, C)`` int32: similarity and column of each candidate;
-- ``count (R,)`` int32: how many there are;
-- ``cut (R,)`` float32: a similarity below it cannot be among the nearest;
-- ``full (R,)`` int32: at how many candidates the buffer is next thinned out, which raises ``cut``;
-- ``spilt (R,)`` bool: more candidates than the buffer holds lie within the error of each other, so some were dropped.
-
-Rows and columns have numbers of their own, ``0 … N-1``; row r has its buffer at ``r - origin``.
+- ``value (R, C)`` float32 and ``where (R, C)`` int32: similarity and crop of each candidate;
+- ``count (R,)`` int32: number of candidates;
+- ``cut (R,)`` float32: a crop of lower similarity cannot be among the nearest;
+- ``full (R,)`` int32: the number of candidates at which the buffer is thinned out next, which raises ``cut``;
+- ``spilt (R,)`` bool: whether candidates were dropped because more of them than the buffer holds lie within the error
+  of the similarities.
 """
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
-from resight.clustering._kernels import _jit, grown, map_rows, pair_distance, run_rows
+from resight.common.kernels import jit
+from resight.common.unit import unit_number
 
-__all__ = ["map_rows", "run_rows"]
-
-_LANES = 64  # similarities looked at together
+LANES = 64  # similarities compared with a bound at once
 
 
-@_jit()
+@jit()
+def grown(array: np.ndarray, size: int, capacity: int) -> np.ndarray:
+    """A new array of ``capacity`` entries that starts with the first ``size`` entries of ``array``."""
+    result = np.empty(capacity, array.dtype)
+    for t in range(size):  # compiles faster than a slice
+        result[t] = array[t]
+    return result
+
+
+@jit()
+def from_half(bits: int) -> float:
+    """The float16 number with these bits, as float32."""
+    magnitude = np.uint32((bits & np.uint32(0x7FFF)) << np.uint32(13))
+    sign = np.uint32((bits & np.uint32(0x8000)) << np.uint32(16))
+    return np.uint32(magnitude | sign).view(np.float32) * np.float32(2.0**112)
+
+
+def unit_value(data: np.ndarray, norm: np.ndarray | None, i: int, t: int) -> float:
+    """Number t of row i of :class:`~resight.clustering.UnitRows`: a float32 number, as float64."""
+    raise NotImplementedError("compiled only")
+
+
+@numba.extending.overload(unit_value, inline="always")
+def _unit_value(data, norm, i, t):  # type: ignore[no-untyped-def]  # numba compares the bare signatures
+    if norm is None or isinstance(norm, numba.types.NoneType):
+        return lambda data, norm, i, t: np.float64(data[i, t])
+    if data.dtype == numba.uint16:
+        return lambda data, norm, i, t: np.float64(unit_number(from_half(np.uint32(data[i, t])), norm[i]))
+    return lambda data, norm, i, t: np.float64(unit_number(data[i, t], norm[i]))
+
+
+@jit(fastmath={"reassoc", "contract"})
+def pair_distance(data: np.ndarray, norm: np.ndarray | None, i: int, j: int) -> float:
+    """Squared Euclidean distance of rows i and j of ``UnitRows``, summed in float64: symmetric, 0 for equal rows."""
+    total = 0.0
+    for t in range(data.shape[1]):
+        difference = unit_value(data, norm, i, t) - unit_value(data, norm, j, t)
+        total += difference * difference
+    return total
+
+
+@jit()
+def invert(
+    indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, num_columns: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Inverted index of a CSR matrix: for each column the rows with an entry in it.
+
+    Args:
+        indptr: ``(M + 1,)`` row starts.
+        columns: ``(E,)`` columns.
+        values: ``(E,)`` values.
+        num_columns: Number of columns.
+
+    Returns:
+        ``(num_columns + 1,)`` int64 column starts; ``(E,)`` int32 rows, ascending within a column; ``(E,)`` values; and
+        ``(E,)`` int64 place of each entry of the CSR matrix in these arrays.
+    """
+    starts = np.zeros(num_columns + 1, np.int64)
+    for p in range(columns.shape[0]):
+        starts[columns[p] + 1] += 1
+    for m in range(num_columns):
+        starts[m + 1] += starts[m]
+    place = starts[:-1].copy()
+    rows = np.empty(columns.shape[0], np.int32)
+    held = np.empty(columns.shape[0], values.dtype)
+    position = np.empty(columns.shape[0], np.int64)
+    for i in range(indptr.shape[0] - 1):
+        for p in range(indptr[i], indptr[i + 1]):
+            q = place[columns[p]]
+            place[columns[p]] += 1
+            rows[q] = i
+            held[q] = values[p]
+            position[p] = q
+    return starts, rows, held, position
+
+
+@jit()
 def normalise_rows(raw: np.ndarray, norm: np.ndarray, out: np.ndarray | None, start: int, stop: int) -> None:
-    """Lengths of rows ``start..stop``, and the rows divided by them where ``out`` is given; a bad row gets NaN or 0."""
+    """Computes the lengths of rows, and divides the rows by them.
+
+    Args:
+        raw: ``(N, D)`` float32 or float64.
+        norm: ``(N,)`` float64 lengths, written: 0 for a row of zeros, NaN for a row that is not finite.
+        out: ``(N, D)`` float32 rows of length 1, written; ``None`` only computes lengths.
+        start: First row.
+        stop: One past the last row.
+    """
     dim = raw.shape[1]
     for i in range(start, stop):
         largest = 0.0
@@ -42,16 +126,16 @@ def normalise_rows(raw: np.ndarray, norm: np.ndarray, out: np.ndarray | None, st
             total += scaled * scaled
         length = largest * np.sqrt(total)
         if length == np.inf:
-            length = largest  # a length beyond float64: no encoder gives one
+            length = largest  # the length overflows float64
         norm[i] = length
         if out is not None:
             for t in range(dim):
-                out[i, t] = np.float32(np.float64(raw[i, t]) / length)
+                out[i, t] = unit_number(raw[i, t], length)
 
 
-@_jit()
+@jit()
 def kth_largest(values: np.ndarray, rank: int) -> float:
-    """The ``rank``-th largest (1: the largest) of float32 values, by quickselect; they are left untouched."""
+    """The ``rank``-th largest of float32 values, 1 being the largest, by quickselect; ``values`` is not changed."""
     work = values.copy()
     low = 0
     high = work.shape[0] - 1
@@ -80,15 +164,15 @@ def kth_largest(values: np.ndarray, rank: int) -> float:
     return work[target]
 
 
-@_jit()
+@jit()
 def threshold(kth: float, margin: float, relative: float) -> float:
-    """What the approximate similarity of a true neighbour reaches at least, given the k-th best approximate one."""
+    """The least approximate similarity that a true neighbour can have, given the k-th largest one."""
     return kth - margin - relative * abs(kth)
 
 
-@_jit()
+@jit()
 def _drop(value: np.ndarray, where: np.ndarray, count: int, cut: float) -> int:
-    """Keep the candidates at or above ``cut``, in order; how many they are."""
+    """Keeps the candidates at or above ``cut``, in order, and returns their number."""
     kept = 0
     for t in range(count):
         if value[t] >= cut:
@@ -98,7 +182,7 @@ def _drop(value: np.ndarray, where: np.ndarray, count: int, cut: float) -> int:
     return kept
 
 
-@_jit(inline="never")
+@jit(inline="never")
 def _thin_out(
     value: np.ndarray,
     where: np.ndarray,
@@ -111,12 +195,12 @@ def _thin_out(
     margin: float,
     relative: float,
 ) -> float:
-    """Drop the candidates of the row at ``slot`` that cannot be among its nearest; its new ``cut``."""
+    """Drops the candidates in buffer ``slot`` that cannot be among the nearest, and returns its new ``cut``."""
     size = count[slot]
     cut[slot] = np.float32(threshold(kth_largest(value[:size], need), margin, relative))
     size = _drop(value, where, size, cut[slot])
     capacity = value.shape[0]
-    if 4 * size > 3 * capacity:  # too many within the error of the k-th: keep the best half
+    if 4 * size > 3 * capacity:  # too many lie within the error of the k-th: keep the best half
         spilt[slot] = True
         cut[slot] = np.float32(kth_largest(value[:size], capacity // 2))
         size = min(_drop(value, where, size, cut[slot]), capacity // 2)
@@ -125,25 +209,25 @@ def _thin_out(
     return cut[slot]
 
 
-@_jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
-def _largest(row: np.ndarray, first: int, last: int) -> float:
-    """Largest of ``row[first:last]``: a loop that the compiler turns into vector instructions."""
+@jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
+def largest(row: np.ndarray, first: int, last: int) -> float:
+    """Largest of ``row[first:last]``, in a loop that compiles to vector instructions."""
     result = row[first]
     for c in range(first + 1, last):
         result = max(result, row[c])
     return result
 
 
-@_jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
+@jit(fastmath={"nnan", "nsz", "reassoc"}, inline="never")
 def _largest_above(row: np.ndarray, bar: np.ndarray, first: int, last: int, start: int) -> float:
-    """Largest of ``row[c] - bar[c - start]`` for c from ``first`` to before ``last``, likewise."""
+    """Largest of ``row[c] - bar[c - start]`` for c from ``first`` to before ``last``, in vector instructions."""
     result = row[first] - bar[first - start]
     for c in range(first + 1, last):
         result = max(result, row[c] - bar[c - start])
     return result
 
 
-@_jit()
+@jit()
 def offer_rows(
     tile: np.ndarray,
     row_ids: np.ndarray,
@@ -161,15 +245,33 @@ def offer_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Offer to rows ``start..stop`` of a tile of similarities its columns (a row is not offered itself)."""
+    """Adds the columns of a tile to the candidates of its rows, but no crop to itself.
+
+    Args:
+        tile: ``(B, W)`` float32 approximate similarities.
+        row_ids: ``(B,)`` int32 crop of each row of the tile.
+        column_ids: ``(W,)`` int32 crop of each column of the tile.
+        origin: Crop of the first buffer.
+        value: Buffers, with the five arrays that follow (see the module).
+        where: Crop of each candidate.
+        count: Number of candidates.
+        cut: Lowest similarity to keep.
+        full: Number of candidates to thin out at.
+        spilt: Whether candidates were dropped for lack of room.
+        need: Neighbours wanted per crop, at least 1.
+        margin: Part of the error bound that does not depend on the similarity.
+        relative: Part of the error bound per unit of similarity.
+        start: First row of the tile to process.
+        stop: One past the last row.
+    """
     width = tile.shape[1]
     for r in range(start, stop):
         row = row_ids[r]
         slot = row - origin
         bar = cut[slot]
-        for first in range(0, width, _LANES):
-            last = min(first + _LANES, width)
-            if _largest(tile[r], first, last) >= bar:
+        for first in range(0, width, LANES):
+            last = min(first + LANES, width)
+            if largest(tile[r], first, last) >= bar:
                 for c in range(first, last):
                     if tile[r, c] >= bar and column_ids[c] != row:
                         if count[slot] == full[slot]:
@@ -183,7 +285,7 @@ def offer_rows(
                         count[slot] += 1
 
 
-@_jit()
+@jit()
 def offer_columns(
     tile: np.ndarray,
     row_ids: np.ndarray,
@@ -201,13 +303,16 @@ def offer_columns(
     start: int,
     stop: int,
 ) -> None:
-    """Offer to the crops of columns ``start..stop`` of a tile its rows: the other half of a symmetric product."""
+    """Adds the rows of a tile to the candidates of its columns ``start`` to ``stop``: the mirrored pairs of a product.
+
+    The arguments are those of :func:`offer_rows`, with ``start`` and ``stop`` for columns.
+    """
     bar = np.empty(stop - start, np.float32)
     for c in range(start, stop):
         bar[c - start] = cut[column_ids[c] - origin]
     for r in range(tile.shape[0]):
-        for first in range(start, stop, _LANES):
-            last = min(first + _LANES, stop)
+        for first in range(start, stop, LANES):
+            last = min(first + LANES, stop)
             if _largest_above(tile[r], bar, first, last, start) >= 0:
                 for c in range(first, last):
                     if tile[r, c] >= bar[c - start] and row_ids[r] != column_ids[c]:
@@ -223,7 +328,7 @@ def offer_columns(
                         count[slot] += 1
 
 
-@_jit()
+@jit()
 def _write_nearest(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -232,14 +337,14 @@ def _write_nearest(
     indices: np.ndarray,
     distances: np.ndarray,
 ) -> None:
-    """Fill a row of the result: i itself, then the candidates by exact distance, ties by index."""
+    """Fills a row of the result: crop i itself, then the candidates by exact distance, ties by index."""
     indices[0] = i
     distances[0] = 0.0
     columns = np.sort(candidates)
     exact = np.empty(columns.shape[0], np.float32)
     for t in range(columns.shape[0]):
         exact[t] = pair_distance(data, norm, i, columns[t])
-    # bits of floats >= 0 order as the floats do; below them the position, which grows with the index
+    # the bits of floats >= 0 sort as the floats do; the low 32 bits are the position, which ascends with the index
     bits = exact.view(np.int32)
     key = np.empty(columns.shape[0], np.int64)
     for t in range(columns.shape[0]):
@@ -251,7 +356,7 @@ def _write_nearest(
         distances[t + 1] = exact[position]
 
 
-@_jit()
+@jit()
 def finish_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -267,10 +372,25 @@ def finish_rows(
     start: int,
     stop: int,
 ) -> int:
-    """Order the candidates of the rows at slots ``start..stop`` by their exact distance; rows with too few are left.
+    """Writes the neighbours of crops with enough candidates: the candidates by exact distance.
+
+    Args:
+        data: ``(N, D)`` ``data`` of :class:`~resight.clustering.UnitRows`.
+        norm: ``norm`` of the same rows.
+        origin: Crop of the first buffer.
+        value: ``(R, C)`` similarities of the candidates.
+        where: ``(R, C)`` crops of the candidates.
+        count: ``(R,)`` numbers of candidates.
+        need: Neighbours wanted per crop.
+        margin: Part of the error bound that does not depend on the similarity.
+        relative: Part of the error bound per unit of similarity.
+        indices: ``(N, k)`` int32, written.
+        distances: ``(N, k)`` float32, written.
+        start: First buffer to process.
+        stop: One past the last buffer.
 
     Returns:
-        How many exact distances were computed.
+        Number of exact distances computed.
     """
     computed = 0
     for slot in range(start, stop):
@@ -286,7 +406,7 @@ def finish_rows(
     return computed
 
 
-@_jit()
+@jit()
 def furthest_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -297,7 +417,7 @@ def furthest_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Largest exact distance to the candidates of the rows at slots ``start..stop``."""
+    """Writes the largest exact distance between a crop and its candidates, for the buffers ``start`` to ``stop``."""
     for slot in range(start, stop):
         largest = np.float32(0.0)
         for t in range(count[slot]):
@@ -305,7 +425,7 @@ def furthest_rows(
         furthest[origin + slot] = largest
 
 
-@_jit()
+@jit()
 def search_rows(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -317,18 +437,18 @@ def search_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Nearest neighbours of rows ``start..stop`` of a tile that spans all columns, with buffers that grow as needed.
+    """Writes the nearest neighbours of the crops of a tile that has all crops as columns; buffers grow as needed.
 
     Args:
-        data: ``(N, D)`` of :class:`~resight.clustering.rows.UnitRows`.
-        norm: Its ``norm``.
+        data: ``(N, D)`` ``data`` of :class:`~resight.clustering.UnitRows`.
+        norm: ``norm`` of the same rows.
         tile: ``(B, N)`` float32 similarities, each within ``margin / 2`` of the true one.
-        row_ids: ``(B,)`` which crops the rows of the tile are.
-        margin: What may separate a true neighbour from the k-th best approximate similarity.
+        row_ids: ``(B,)`` crop of each row of the tile.
+        margin: Twice the error bound: a true neighbour's similarity is at most this far below the k-th largest one.
         indices: ``(B, k)`` int32, written.
         distances: ``(B, k)`` float32, written.
-        start: First row to do.
-        stop: One past the last.
+        start: First row of the tile to process.
+        stop: One past the last row.
     """
     num_points = tile.shape[1]
     need = indices.shape[1] - 1
@@ -359,7 +479,7 @@ def search_rows(
         _write_nearest(data, norm, i, where[:count], indices[r], distances[r])
 
 
-@_jit()
+@jit()
 def furthest_of_tile(
     data: np.ndarray,
     norm: np.ndarray | None,
@@ -370,7 +490,7 @@ def furthest_of_tile(
     start: int,
     stop: int,
 ) -> None:
-    """Largest exact distance of rows ``start..stop`` of a tile that spans all columns."""
+    """Writes the largest exact distance of rows ``start`` to ``stop`` of a tile that has all crops as columns."""
     for r in range(start, stop):
         least = tile[r].min()
         largest = np.float32(0.0)
@@ -380,9 +500,19 @@ def furthest_of_tile(
         furthest[r] = largest
 
 
-@_jit()
+@jit()
 def round_bfloat16(block: np.ndarray, bits: np.ndarray, start: int, stop: int) -> float:
-    """Round rows ``start..stop`` to bfloat16 (to nearest, ties to even), as their bits; largest length of an error."""
+    """Rounds rows to bfloat16, to nearest and ties to even.
+
+    Args:
+        block: ``(N, D)`` float32.
+        bits: ``(N, D)`` uint16 bits of the bfloat16 numbers, written.
+        start: First row.
+        stop: One past the last row.
+
+    Returns:
+        The largest Euclidean length of a row's rounding error.
+    """
     worst = 0.0
     for i in range(start, stop):
         total = 0.0
