@@ -78,11 +78,13 @@ def _method_of(known: dict[str, dict[str, Path]], name: str) -> str:
 
 
 def _print_settings(method: str, recipe: str | None) -> None:
-    from resight.cli.tables import print_table
+    from resight.cli.tables import print_text
     from resight.training.config import DEFAULT_RECIPE, describe_settings
 
-    title = f"Settings that {method} reads, with their values in the recipe '{recipe or DEFAULT_RECIPE}'"
-    print_table(("setting", "value", "possible values", "meaning"), describe_settings(method, recipe), title=title)
+    print_text(f"Settings that {method} reads, with their values in the recipe '{recipe or DEFAULT_RECIPE}':")
+    for setting in describe_settings(method, recipe):
+        print_text(f"\n{setting.name}={setting.value}    ({setting.allowed})")
+        print_text(setting.meaning, indent=4)
 
 
 def _print_recipes(known: dict[str, dict[str, Path]]) -> None:

@@ -44,12 +44,14 @@ def print_table(
     Console().print(table)
 
 
-def print_text(text: str) -> None:
-    """Prints a sentence, wrapped to the width of the terminal."""
+def print_text(text: str, indent: int = 0) -> None:
+    """Prints a sentence, wrapped to the width of the terminal, behind ``indent`` spaces."""
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
 
     if text:
-        Console().print(text, highlight=False, markup=False)
+        Console().print(Padding(Text(text), (0, 0, 0, indent), expand=False))
 
 
 def print_scores(scores: Mapping[str, Any], title: str = "Retrieval, last epoch") -> None:
