@@ -7,6 +7,7 @@ Re-Identification", ECCV 2020.
 from __future__ import annotations
 
 import warnings
+from hashlib import blake2b
 from typing import Any, Literal
 
 import numpy as np
@@ -156,8 +157,15 @@ def principal_components(features: Any, components: int) -> np.ndarray:
     axes = axes[:, ::-1]
     axes = (axes * np.sign(axes[abs(axes).argmax(axis=0), np.arange(components)])).astype(np.float32)
     result = np.empty((len(rows), components), np.float32)
+    first: dict[bytes, int] = {}
     for block in blocks:
-        result[block] = (rows.take(block) - mean) @ axes
+        part = rows.take(block)
+        result[block] = (part - mean) @ axes
+        # A matrix product may round equal rows differently; equal crops get equal coordinates all the same.
+        for index, row in enumerate(part, start=block.start):
+            same = first.setdefault(blake2b(row.tobytes(), digest_size=16).digest(), index)
+            if same != index:
+                result[index] = result[same]
     return result
 
 
