@@ -86,7 +86,8 @@ def test_a_gpu_is_used_unless_something_else_is_asked_for(
     for options in ((), ("--device", "auto"), ("--device", "cuda:2"), ("--device", "cpu")):
         status, _, err = resight(command, *words, *options)
         assert status == 2
-        assert "There is nothing at /nowhere" in err  # the model was loaded by then
+        # the model was loaded by then
+        assert ("has no reference identities" if command == "describe" else "There is nothing at /nowhere") in err
     assert list(map(str, used)) == ["cuda", "cuda", "cuda:2", "cpu"]
 
 
@@ -106,7 +107,7 @@ def test_a_gpu_is_used_unless_something_else_is_asked_for(
         (["transfer", "RUN", "CROPS", "--source-data", "CROPS", "--data", "CROPS"], "not a run folder"),
         (["transfer", "RUN", "--source-data", "CROPS", "--data", "CROPS"], "--train-identities"),
         (["thin", "--data", "CROPS", "--to", "t.txt"], ".csv or .parquet"),
-        (["describe", "RUN", "--data", "CROPS"], "no reference persons"),
+        (["describe", "RUN", "--data", "CROPS"], "no reference identities"),
         (["cluster", "RUN", "--data", "CROPS", "--to", "c.csv", "--algorithm", "two_stage", "--eps", "1"], "'eps'"),
         (
             ["cluster", "RUN", "--data", "CROPS", "--to", "c.csv", "clustering.eps=2"],

@@ -161,7 +161,7 @@ def test_a_method_with_a_source_describes_crops(
     status, out, err = resight(*train, "--source", source, "--source-identities", 7, *words)
     assert status == 0, err
     assert f"labels of another set in training: 28 crops of 7 identities in {source}" in " ".join(out.split())
-    assert "multilabels of 7 persons in 0 MB" in err
+    assert "multilabels of 7 reference identities in 0 MB" in err
     status, out, _ = resight("describe", run, "--data", painted, "--top", 2, "--crops", 4, "-q")
     assert status == 0
     assert out.count("_c") == 4
