@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering.search._kernels import grown, pair_distance
+from resight.clustering.search._rows import grown, pair_distance
 from resight.common.kernels import jit
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from resight.clustering.search._kernels import LANES, grown, largest, pair_distance
+from resight.clustering.search._candidates import LANES, largest
+from resight.clustering.search._rows import grown, pair_distance
 from resight.common.kernels import jit
 
 _NEVER = np.iinfo(np.int64).max

@@ -127,9 +127,9 @@ InvertedIndex = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 def invert(weights: sp.csr_matrix) -> InvertedIndex:
     """Inverted index of a CSR matrix: for each column the rows with an entry in it, ascending."""
-    from resight.clustering.search import _kernels
+    from resight.clustering.search import _rows
 
-    index: InvertedIndex = _kernels.invert(weights.indptr, weights.indices, weights.data, weights.shape[1])
+    index: InvertedIndex = _rows.invert(weights.indptr, weights.indices, weights.data, weights.shape[1])
     return index
 
 

@@ -1,8 +1,8 @@
-"""Attention over channels and positions: inside the blocks of a ResNet, or once behind any backbone.
+"""Attention over channels and positions, inside the blocks of a ResNet or behind any backbone.
 
-Inside the blocks it is CBAM (Woo et al. 2018), channels first; with grouped convolutions before it this is the grouped
-attention module (GAM) of Nikhal & Riggan 2021, whose equations are named here. Behind a backbone it is the voxel
-attention of ADTC (Ji et al., ECCV 2020), which weighs every channel at every position.
+Inside the blocks it is CBAM (Woo et al. 2018): first over channels, then over positions. With grouped convolutions it
+is the grouped attention module (GAM) of Nikhal & Riggan (WACV 2021), whose equation numbers are used here. Behind a
+backbone it is the voxel attention of ADTC (Ji et al., ECCV 2020), with a weight for every channel at every position.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Channels for each one that is hidden in the channel attention (Woo et al. 2018).
+#: Channels per hidden unit of the channel attention (Woo et al. 2018).
 REDUCTION = 16
 
 
 class ChannelAttention(nn.Module):
     """A_c: which channels matter in a crop (Nikhal & Riggan 2021, eq. 1; eq. 2 is the same after grouped convolutions).
 
-    Mean and maximum over positions go through one shared network of two layers without biases, are added, and become
-    weights by a sigmoid.
+    The mean and the maximum over positions each go through the same two linear layers without biases. Their sum goes
+    through a sigmoid.
 
     Args:
         channels: C of the feature maps.
@@ -34,9 +34,9 @@ class ChannelAttention(nn.Module):
         self.excite = nn.Linear(hidden, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weights ``(B, C, 1, 1)`` in (0, 1) of feature maps ``(B, C, H, W)``."""
-        # Pooling layers and not reductions, vectors as pictures of one pixel with channels last: otherwise the
-        # gradients cost more than those of the convolutions on a CPU.
+        """Weights ``(B, C, 1, 1)`` in (0, 1) for feature maps ``(B, C, H, W)``."""
+        # Pooling layers instead of reductions, and channels last: on a CPU the gradients of reductions cost more than
+        # those of the convolutions.
         pooled = [pool(x, x.shape[2:]).permute(0, 2, 3, 1) for pool in (F.avg_pool2d, F.max_pool2d)]
         hidden = F.relu(self.squeeze(torch.stack(pooled))).sum(0)
         # The last layer is linear: adding before it equals adding after it.
@@ -54,8 +54,8 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weights ``(B, 1, H, W)`` in (0, 1) of feature maps ``(B, C, H, W)``."""
-        # Along the last dimension: then the gradients, too, are laid out with channels last.
+        """Weights ``(B, 1, H, W)`` in (0, 1) for feature maps ``(B, C, H, W)``."""
+        # Reduced along the last dimension, so that the gradients are laid out with channels last.
         x = x.permute(0, 2, 3, 1)
         maxima = x.max(3).values if x.requires_grad else x.amax(3)
         return torch.sigmoid(self.conv(torch.stack([x.mean(3), maxima], 1)))
@@ -74,7 +74,7 @@ class ChannelSpatialAttention(nn.Module):
         self.spatial = SpatialAttention()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` of the same."""
+        """Weighted feature maps ``(B, C, H, W)`` of feature maps ``(B, C, H, W)``."""
         x = x * self.channel(x)
         return cast(Tensor, x * self.spatial(x))
 
@@ -82,14 +82,14 @@ class ChannelSpatialAttention(nn.Module):
 class VoxelAttention(nn.Module):
     """A ⊗ F with A = S ⊗ Ch: a weight for every channel at every position of a feature map (Ji et al. 2020).
 
-    S, over positions, has no parameters: the softmax of F's mean over channels. Ch, over channels, is the mean over
-    positions through two linear layers, ReLU between them and a sigmoid behind. All of it in float32 at least.
+    S, over positions, is the softmax of the mean of F over channels; it has no parameters. Ch, over channels, is the
+    mean of F over positions, put through a linear layer, a ReLU, a linear layer and a sigmoid. Computed in float32.
 
     Args:
         channels: C of the feature maps.
-        hidden: d, units between the linear layers.
-        rescale: Whether S is multiplied by the number of positions, so that its mean is 1. The paper does not say; a
-            map that is pooled by its mean and normalised by a batch norm differs by the scale alone.
+        hidden: d, the number of hidden units.
+        rescale: Whether S is multiplied by the number of positions, so that its mean is 1. The paper does not say. With
+            average pooling and a BN neck only the scale of the pooled features differs.
     """
 
     def __init__(self, channels: int, hidden: int = 800, rescale: bool = True) -> None:
@@ -100,38 +100,38 @@ class VoxelAttention(nn.Module):
 
     @staticmethod
     def spatial(x: Tensor) -> Tensor:
-        """S of feature maps ``(B, C, H, W)`` before any rescaling: ``(B, 1, H, W)``, which sums to 1."""
+        """S ``(B, 1, H, W)`` of feature maps ``(B, C, H, W)``, not rescaled: its sum over positions is 1."""
         mean = _full(x).mean(1, keepdim=True)
         return F.softmax(mean.flatten(1), dim=1).view_as(mean)
 
     def channel(self, x: Tensor) -> Tensor:
-        """Ch of the same: ``(B, C, 1, 1)`` in (0, 1)."""
+        """Ch ``(B, C, 1, 1)`` in (0, 1) of feature maps ``(B, C, H, W)``."""
         hidden = F.relu(self.squeeze(_full(x).mean((2, 3))))
         return torch.sigmoid(self.excite(hidden))[:, :, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` of the same."""
+        """Weighted feature maps ``(B, C, H, W)`` of feature maps ``(B, C, H, W)``."""
         x = _full(x)
         positions = x.shape[2] * x.shape[3] if self.rescale else 1
         return x * (self.spatial(x) * positions) * self.channel(x)
 
 
 def _full(x: Tensor) -> Tensor:
-    """In float32, where it is of less precision."""
+    """A tensor of lower precision as float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def activation_map(feature_map: Tensor) -> Tensor:
-    """How strongly each position of a crop speaks, for pictures: the map of Nikhal & Riggan 2021, figure 5.
+    """The strength of each position of a feature map, for pictures like figure 5 of Nikhal & Riggan 2021.
 
-    The paper does not say how channels become one number. Here it is the L2 norm over channels, which any feature map
-    has, whatever its signs; each crop's map is then stretched to [0, 1].
+    The paper does not say how channels become one number. Here it is the L2 norm over channels, which suits feature
+    maps of both signs. The map of each crop is then stretched to [0, 1].
 
     Args:
         feature_map: ``(B, C, h, w)``.
 
     Returns:
-        ``(B, h, w)`` float32; 0 everywhere for a crop whose map is flat.
+        ``(B, h, w)`` float32; 0 everywhere for a crop whose map is constant.
     """
     strength = feature_map.float().norm(dim=1)
     low, high = strength.amin((1, 2), True), strength.amax((1, 2), True)

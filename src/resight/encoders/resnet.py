@@ -1,4 +1,4 @@
-"""ResNet-18/34/50/101 (He et al. 2016) and their IBN-a variants (Pan et al. 2018), on request with attention.
+"""ResNet-18/34/50/101 (He et al. 2016) and their IBN-a variants (Pan et al. 2018), with optional attention.
 
 State-dict names are torchvision's (and IBN-Net's for the instance-batch norms), so that published weights load.
 """
@@ -39,7 +39,7 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions, attention where there is one, and a shortcut."""
+    """Two 3×3 convolutions, optional attention, and a shortcut."""
 
     expansion = 1
     rectified = True
@@ -61,7 +61,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 (which carries the stride, as torchvision's), 1×1, attention where there is one, and a shortcut."""
+    """1×1, 3×3 (with the stride, as in torchvision) and 1×1 convolutions, optional attention, and a shortcut."""
 
     expansion = 4
     rectified = True
@@ -98,7 +98,7 @@ def stage_widths(width_multiplier: float, step: int = 8, *, groups: int = 1, set
     """Widths of the four stages: 64, 128, 256 and 512 times a factor, rounded to multiples of ``step``.
 
     Raises:
-        ResightError: ``groups``, which the user knows as ``setting``, does not divide all of them.
+        ResightError: ``groups`` does not divide all widths. The sentence calls it ``setting``.
     """
     widths = [max(step, int(64 * 2**stage * width_multiplier + step / 2) // step * step) for stage in range(4)]
     if any(width % groups for width in widths):
@@ -118,10 +118,10 @@ class ResNet(nn.Module):
         width_multiplier: Factor on the channels of every stage, rounded to multiples of 8, for small models.
         ibn: IBN-a: instance-batch norm after the first convolution of every block of the first three stages.
         groups: Filter groups of the convolutions inside the blocks; stem and shortcuts are never grouped.
-        attention: Whether every block weighs its channels and positions before the shortcut is added: with grouped
-            convolutions the grouped attention module of Nikhal & Riggan 2021.
-        width_step: What widths are rounded to multiples of.
-        last_relu: Whether the last block ends in its ReLU; without it the feature map has both signs.
+        attention: Whether every block weighs its channels and positions before the shortcut is added. With grouped
+            convolutions this is the grouped attention module of Nikhal & Riggan 2021.
+        width_step: Widths are rounded to multiples of this number.
+        last_relu: Whether the last block ends in a ReLU. If not, the feature map has both signs.
 
     Raises:
         ResightError: the groups do not divide the widths.
@@ -160,12 +160,12 @@ class ResNet(nn.Module):
         blocks[-1].rectified = last_relu
         self.channels = inputs
         for name, module in self.named_modules():
-            # A sigmoid follows the attention's convolution, not a ReLU: it keeps torch's own start.
+            # The attention's convolution is followed by a sigmoid, not a ReLU: it keeps torch's initialisation.
             if isinstance(module, nn.Conv2d) and ".attention." not in name:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature map ``(B, C, H/32, W/32)``, twice as fine at ``last_stride=1``, of images ``(B, 3, H, W)``."""
+        """Feature map ``(B, C, H/32, W/32)`` of images ``(B, 3, H, W)``; H/16 and W/16 at ``last_stride=1``."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, 3, 2, 1)
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -177,17 +177,17 @@ class ResNet(nn.Module):
 def matching_width(
     depth: int, last_stride: int, width_multiplier: float, attention: bool, groups: int
 ) -> tuple[float, int]:
-    """How narrow a ResNet without groups must be to have as many parameters as one with groups.
+    """The width at which a ResNet without groups has as many parameters as one with groups.
 
-    This is the adjusted comparator (A-CBAM) of Nikhal & Riggan 2021, section 5.5. One factor serves all stages, so
-    that the proportions of the network stay. Widths are multiples of 8 where these come within 1 % of the count, else
-    of 4, of 2, or any number.
+    This is the adjusted comparator (A-CBAM) of Nikhal & Riggan 2021, section 5.5. All stages get the same factor, which
+    keeps the proportions of the network. Widths are multiples of 8 if these come within 1 % of the number of
+    parameters, else multiples of 4, of 2 or of 1.
 
     Args:
         depth: 18, 34, 50 or 101.
-        last_stride: As in :class:`ResNet`.
-        width_multiplier: Of the network with groups.
-        attention: Whether both have attention.
+        last_stride: Stride of the last stage, 1 or 2.
+        width_multiplier: Factor on the widths of the network with groups.
+        attention: Whether both networks have attention.
         groups: Filter groups of the network to match.
 
     Returns:

@@ -15,10 +15,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from resight.clustering import PseudoLabels, label_agreement, two_stage
+from resight.clustering import NoClusters, PseudoLabels, label_agreement, two_stage
 from resight.clustering.config import ClusteringConfig
 from resight.clustering.two_stage import Contested, Unwanted
 from resight.encoders import Encoder
+from resight.errors import ResightError
 from resight.losses import batch_hard_triplet
 from resight.methods.base import Batch, EpochData, EpochPlan, Method, MethodOptions, Needs
 from resight.proxies.state import register_state
@@ -89,22 +90,31 @@ class Adtc(Method[AdtcOptions]):
         before = self.assignment.cpu().numpy()
         if not self.plan(epoch).embed:
             return PseudoLabels(before, facts)
-        found = two_stage(
-            data.features,
-            options.clusters or max(2, math.ceil(len(data.table) / options.crops_per_cluster)),
-            keep=options.nearest if options.second_stage else None,
-            components=options.components,
-            k1=clustering.k1,
-            k2=clustering.k2,
-            contested=options.contested,
-            unwanted=options.unwanted,
-            seed=int(torch.randint(2**31 - 1, ())),
-            camera=data.table.camera,
-            centre_cameras=clustering.centre_cameras,
-            search=clustering.search,
-            recall=clustering.recall,
-            device=data.device,
-        )
+        crops = len(data.table)
+        clusters = options.clusters or max(2, math.ceil(crops / options.crops_per_cluster))
+        if clusters > crops:
+            raise ResightError(
+                f"k-means can make at most {crops} clusters of {crops} crops, and {clusters} were asked for: set "
+                "method.clusters or method.crops_per_cluster accordingly."
+            )
+        settings: dict[str, Any] = {
+            "keep": options.nearest if options.second_stage else None,
+            "components": options.components,
+            "k1": clustering.k1,
+            "k2": clustering.k2,
+            "contested": options.contested,
+            "unwanted": options.unwanted,
+            "seed": int(torch.randint(2**31 - 1, ())),
+            "camera": data.table.camera,
+            "centre_cameras": clustering.centre_cameras,
+            "search": clustering.search,
+            "recall": clustering.recall,
+            "device": data.device,
+        }
+        try:
+            found = two_stage(data.features, clusters, **settings)
+        except NoClusters as error:
+            raise NoClusters(f"{error} The settings are clustering.k1 and method.contested.") from error
         sentences: tuple[str, ...] = ()
         if epoch:
             facts["round_ari"] = label_agreement(found, before)

@@ -179,7 +179,7 @@ class RunFolder:
         return [json.loads(line) for line in self.metrics_file.read_text(encoding="utf-8").splitlines()]
 
     def facts(self, epoch: int | None = None) -> dict[str, Any]:
-        """What is said beside every score: the epoch, the last unless given, and use of identities and cameras."""
+        """What is printed with every score: the epoch (the last one if not given) and the labels used in training."""
         epochs, data = self.read_metrics(), self.read_data()
         return {
             "epoch": epoch or (epochs[-1]["epoch"] if epochs else 0),

@@ -160,7 +160,7 @@ def test_features_that_stay_on_disk_give_the_same_neighbours(tmp_path):
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 def test_rows_read_by_compiled_code_equal_those_numpy_reads(kind):
-    from resight.clustering.search._kernels import pair_distance
+    from resight.clustering.search._rows import pair_distance
 
     x = random_features(np.random.default_rng(8), 40, 33).astype(kind)
     x[0] = np.float16(6e-8)  # subnormal as float16

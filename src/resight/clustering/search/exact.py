@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering.search import _kernels
+from resight.clustering.search import _candidates
 from resight.clustering.search.products import TILE_ELEMENTS, Products
 from resight.clustering.search.rows import UnitRows
 from resight.common.kernels import map_rows, run_rows
@@ -61,7 +61,7 @@ class Candidates:
             columns: ``(W,)`` int32 crop of each column of the tile.
             to_columns: Whether the rows are added to the candidates of the columns.
         """
-        kernel, size = (_kernels.offer_columns, len(columns)) if to_columns else (_kernels.offer_rows, len(rows))
+        kernel, size = (_candidates.offer_columns, len(columns)) if to_columns else (_candidates.offer_rows, len(rows))
 
         def work(start: int, stop: int) -> None:
             kernel(
@@ -85,7 +85,7 @@ class Candidates:
 
         def work(start: int, stop: int) -> int:
             return int(
-                _kernels.finish_rows(
+                _candidates.finish_rows(
                     rows.data, rows.norm, self.origin, self.value, self.where, self.count, self.need,
                     self.margin, self.slope, indices, distances, start, stop,
                 )
@@ -188,7 +188,7 @@ def exact_rows(rows: UnitRows, wanted: np.ndarray, k: int) -> tuple[np.ndarray, 
     for part, tile, margin in _whole_rows(rows, wanted):
 
         def work(start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin) -> None:
-            _kernels.search_rows(
+            _candidates.search_rows(
                 rows.data, rows.norm, tile, wanted[part], margin, indices[part], distances[part], start, stop
             )
 
@@ -200,7 +200,7 @@ def _finish_furthest(far: Candidates, rows: UnitRows, furthest: np.ndarray) -> N
     """Writes the largest exact distance of each row to its candidates."""
 
     def work(start: int, stop: int) -> None:
-        _kernels.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
+        _candidates.furthest_rows(rows.data, rows.norm, far.origin, far.where, far.count, furthest, start, stop)
 
     run_rows(work, len(far.count), chunk=_ROWS_PER_TASK)
 
@@ -213,7 +213,7 @@ def furthest_of(rows: UnitRows, wanted: np.ndarray, furthest: np.ndarray) -> Non
         def work(
             start: int, stop: int, part: slice = part, tile: Any = tile, margin: float = margin, out: Any = result
         ) -> None:
-            _kernels.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
+            _candidates.furthest_of_tile(rows.data, rows.norm, tile, wanted[part], margin, out, start, stop)
 
         run_rows(work, len(tile), chunk=16)
         furthest[wanted[part]] = result

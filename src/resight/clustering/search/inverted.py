@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering.search import _kernels
+from resight.clustering.search import _rows
 from resight.clustering.search.exact import Candidates, exact_rows, search_some
 from resight.clustering.search.products import TILE_ELEMENTS, Products, quickest_product
 from resight.clustering.search.rows import UnitRows
@@ -187,5 +187,5 @@ def _lists(cells: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
     size, width = cells.shape
     indptr = np.arange(size + 1, dtype=np.int64) * width
     values: Any = np.empty(size * width, np.uint8)
-    starts, rows, _, _ = _kernels.invert(indptr, np.ascontiguousarray(cells).reshape(-1), values, number)
+    starts, rows, _, _ = _rows.invert(indptr, np.ascontiguousarray(cells).reshape(-1), values, number)
     return starts, rows

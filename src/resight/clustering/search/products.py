@@ -101,11 +101,11 @@ def _to_bfloat16(data: np.ndarray) -> tuple[Any, float]:
     """The rows as a bfloat16 tensor, and an upper bound of the length of a row's rounding error."""
     import torch
 
-    from resight.clustering.search import _kernels
+    from resight.clustering.search import _rows
     from resight.common.kernels import map_rows
 
     bits = np.empty(data.shape, np.uint16)
-    worst = max(map_rows(lambda start, stop: _kernels.round_bfloat16(data, bits, start, stop), len(data), chunk=512))
+    worst = max(map_rows(lambda start, stop: _rows.round_bfloat16(data, bits, start, stop), len(data), chunk=512))
     return torch.from_numpy(bits).view(torch.bfloat16), 1.0001 * worst
 
 

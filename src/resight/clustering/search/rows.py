@@ -71,7 +71,7 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
             f"Features must be a non-empty two-dimensional array of numbers, one row per crop; got shape "
             f"{array.shape} of {array.dtype}."
         )
-    from resight.clustering.search import _kernels
+    from resight.clustering.search import _rows
     from resight.common.kernels import run_rows
     from resight.common.unit import plain_floats
 
@@ -86,7 +86,7 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
         target = None if result is None else result[first : first + step]
 
         def work(start: int, stop: int, rows: Any = rows, target: Any = target, first: int = first) -> None:
-            _kernels.normalise_rows(rows, norm[first : first + step], target, start, stop)
+            _rows.normalise_rows(rows, norm[first : first + step], target, start, stop)
 
         run_rows(work, len(rows), chunk=512)
         bad = np.flatnonzero(~(norm[first : first + step] > 0))
