@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.common.threads import map_ordered
-from resight.crops.images import UnreadableImage, bytes_digest, decode_image, read_bytes
+from resight.crops.images import NOT_UNICODE, UnreadableImage, file_digest, image_size, is_unicode, open_file
 from resight.crops.table import SPLITS, CropTable
 from resight.errors import ResightError
 
@@ -141,18 +142,19 @@ def check_crops(
 def _look(table: CropTable, row: int) -> _Seen:
     """One file: its digest, (height, width) and problem. An empty file has none of the three."""
     path = table.file(row)
+    if not is_unicode(table.paths[row]):
+        return _Seen(problem=NOT_UNICODE)
     try:
-        data = read_bytes(path)
-        if not data:
-            return _Seen()
+        with open_file(path) as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                return _Seen()
+        digest = file_digest(path)
     except UnreadableImage as error:
         return _Seen(problem=error.reason)
-    digest = bytes_digest(data)
     try:
-        width, height = decode_image(data, path).size
+        return _Seen(digest, image_size(path))
     except UnreadableImage as error:
-        return _Seen(digest=digest, problem=error.reason)
-    return _Seen(digest=digest, size=(height, width))
+        return _Seen(digest, problem=error.reason)
 
 
 def _identities(table: CropTable, split: np.ndarray) -> dict[str, int]:
