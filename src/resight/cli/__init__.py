@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import warnings
 
 
 def main() -> None:
@@ -11,6 +12,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a file's name may have signs that the terminal has not
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # such images are named among the unreadable ones
     from resight.cli.app import app
     from resight.errors import ResightError
 
