@@ -16,6 +16,7 @@ from resight.clustering import PseudoLabels
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.crops import CropTable, read_image
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
+from resight.crops.pixels import Images, StoredImages
 from resight.encoders import Encoder, embed_images, map_images, read_state
 from resight.encoders.weights import split_extension
 from resight.errors import ResightError
@@ -126,6 +127,7 @@ class Model:
             self.config.encoder.width,
             cache,
             max_unreadable=self.config.max_unreadable if max_unreadable is None else max_unreadable,
+            remedy="" if max_unreadable is None else "leave them out: model.open_cache(table, max_unreadable=1)",
             progress=progress,
         )
 
@@ -140,9 +142,7 @@ class Model:
         """Embeds decoded crops; arguments and result as :meth:`embed`."""
         return self._embed_pixels(pixels.images, flip, progress, parts)
 
-    def _embed_pixels(
-        self, pixels: np.ndarray, flip: bool | None, progress: Progress | None, parts: bool
-    ) -> np.ndarray:
+    def _embed_pixels(self, pixels: Images, flip: bool | None, progress: Progress | None, parts: bool) -> np.ndarray:
         return embed_images(
             self.encoder,
             pixels,
@@ -153,7 +153,9 @@ class Model:
             progress=None if progress is None else partial(progress, "embedding"),
         )
 
-    def attention_maps(self, images: np.ndarray | Sequence[str | Path | np.ndarray]) -> dict[str, np.ndarray]:
+    def attention_maps(
+        self, images: np.ndarray | StoredImages | Sequence[str | Path | np.ndarray]
+    ) -> dict[str, np.ndarray]:
         """Shows what the model looks at in crops.
 
         Args:
@@ -177,9 +179,9 @@ class Model:
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
-    def _pixels(self, images: np.ndarray | Sequence[str | Path | np.ndarray]) -> np.ndarray:
+    def _pixels(self, images: np.ndarray | StoredImages | Sequence[str | Path | np.ndarray]) -> Images:
         height, width = self.config.encoder.height, self.config.encoder.width
-        if isinstance(images, np.ndarray) and images.ndim == 4:
+        if isinstance(images, np.ndarray | StoredImages) and images.ndim == 4:
             if images.dtype != np.uint8 or images.shape[1:] != (3, height, width):
                 raise ResightError(
                     f"An array of images for this model is uint8 of shape (N, 3, {height}, {width}), not "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resight.crops import GALLERY, JUNK, QUERY, CropTable
+from resight.crops.pixels import Images
 from resight.crops.sheets import contact_sheet
 from resight.errors import ResightError
 
@@ -18,7 +19,7 @@ _HEAT = np.array([(10, 10, 46), (92, 22, 118), (190, 44, 74), (246, 138, 22), (2
 
 
 def retrieval_sheet(
-    images: np.ndarray, table: CropTable, features: np.ndarray, *, queries: int = 8, shown: int = 10
+    images: Images, table: CropTable, features: np.ndarray, *, queries: int = 8, shown: int = 10
 ) -> Image.Image:
     """Draws queries and the crops ranked first for them, framed green where right and red where wrong.
 
@@ -56,7 +57,7 @@ def retrieval_sheet(
 
 
 def cluster_sheet(
-    images: np.ndarray,
+    images: Images,
     table: CropTable,
     features: np.ndarray,
     labels: np.ndarray,
@@ -108,7 +109,7 @@ def cluster_sheet(
     )  # fmt: skip
 
 
-def attention_sheet(images: np.ndarray, maps: dict[str, np.ndarray], table: CropTable | None = None) -> Image.Image:
+def attention_sheet(images: Images, maps: dict[str, np.ndarray], table: CropTable | None = None) -> Image.Image:
     """Draws crops and what the model looks at in them, one row per crop, as in Nikhal and Riggan 2021, figure 5.
 
     A row has the crop, the strength of its last feature map, that map laid over the crop, and, where the encoder has
@@ -175,7 +176,7 @@ def _spread(values: np.ndarray, count: int) -> np.ndarray:
     return values[np.linspace(0, len(values) - 1, count).round().astype(int)]
 
 
-def _picture(images: np.ndarray, row: int) -> np.ndarray:
+def _picture(images: Images, row: int) -> np.ndarray:
     return np.ascontiguousarray(images[row].transpose(1, 2, 0))
 
 

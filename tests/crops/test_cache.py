@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +16,10 @@ import pytest
 from PIL import Image
 
 import resight.crops.cache as cache_module
-from resight.crops import CropTable
+from resight.crops import CropTable, read_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
 from resight.crops.images import read_image
+from resight.crops.kept import write_sealed
 from resight.errors import ResightError
 
 
@@ -52,7 +59,8 @@ def test_images_are_those_of_read_image(crops: CropTable, tmp_path: Path) -> Non
     assert pixels.table.paths == crops.paths
     assert pixels.unreadable == ()
     assert pixels.images.dtype == np.uint8
-    assert not pixels.images.flags.writeable
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        pixels.images[0] = 0  # type: ignore[index]
     assert_row_for_row(pixels)
 
 
@@ -179,6 +187,147 @@ def test_leftovers_of_a_killed_process_do_no_harm(crops: CropTable, tmp_path: Pa
     (tmp_path / "cache" / f"{stem}.1.part").write_bytes(b"half an array")
     (tmp_path / "cache" / f"{stem}.1.index").write_text("{")
     assert_row_for_row(opened(crops, tmp_path / "cache"))
+
+
+def cache_files(pixels: PixelCache, folder: Path) -> tuple[Path, Path]:
+    stem = f"{pixels.digest}-16x8"
+    return folder / f"{stem}.npy", folder / f"{stem}.json"
+
+
+DAMAGE: dict[str, tuple[int, Callable[[bytes], bytes], str]] = {
+    "truncated": (0, lambda whole: whole[:-1000], "bytes instead of"),
+    "empty": (0, lambda _: b"", "has 0 bytes instead of"),
+    "longer": (0, lambda whole: whole + b"0", "bytes instead of"),
+    "no header": (0, lambda whole: b"\0" * 128 + whole[128:], "does not begin as an array of its crops"),
+    "empty index": (1, lambda _: b"", "has a damaged index"),
+    "junk index": (1, lambda _: b"\xff{junk", "has a damaged index"),
+    "half an index": (1, lambda whole: whole[: len(whole) // 2], "has a damaged index"),
+    "flipped index": (
+        1,
+        lambda whole: whole.replace(b'"unreadable": {}', b'"unreadable": {"3": "x"}'),
+        "damaged index",
+    ),
+    "earlier version": (1, lambda _: b'{"unreadable": {}}', "was written by an earlier version, without checksums"),
+    "another version": (1, lambda _: sealed({"crops": 8}), "has the index of another version"),
+    "other crops": (
+        1,
+        lambda _: sealed({"unreadable": {}, "shape": [7, 3, 16, 8], "checksums": [0] * 7}),
+        "has the index of other crops",
+    ),
+}
+
+
+def sealed(content: dict[str, object]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        write_sealed(Path(folder) / "a.json", content)
+        return (Path(folder) / "a.json").read_bytes()
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_cache_is_made_anew_with_a_line_that_says_so(
+    crops: CropTable, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    which, harm, said = DAMAGE[kind]
+    files = cache_files(opened(crops, tmp_path / "cache"), tmp_path / "cache")
+    before = [file.read_bytes() for file in files]
+    files[which].write_bytes(harm(before[which]))
+    assert not caplog.messages
+    assert_row_for_row(opened(crops, tmp_path / "cache"))
+    (line,) = caplog.messages
+    assert line.startswith(f"The pixel cache {files[0]} ")
+    assert said in line
+    assert line.endswith(": its crops are decoded anew.")
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_the_line_reaches_a_user_who_has_set_nothing_up(crops: CropTable, tmp_path: Path) -> None:
+    array, _ = cache_files(opened(crops, tmp_path / "cache"), tmp_path / "cache")
+    array.write_bytes(b"")
+    script = (
+        "import sys; from resight.crops import read_crops; from resight.crops.cache import open_pixel_cache; "
+        "open_pixel_cache(read_crops(sys.argv[1]), 16, 8, sys.argv[2])"
+    )
+    command = [sys.executable, "-c", script, str(crops.root), str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    size = 128 + 8 * 3 * 16 * 8
+    assert done.stderr == f"The pixel cache {array} has 0 bytes instead of {size}: its crops are decoded anew.\n"
+
+
+def test_flipped_bytes_end_in_a_sentence_and_the_next_start_decodes_again(crops: CropTable, tmp_path: Path) -> None:
+    array, _ = cache_files(opened(crops, tmp_path / "cache"), tmp_path / "cache")
+    rng = np.random.default_rng(0)
+    content = np.frombuffer(array.read_bytes(), np.uint8).copy()
+    content[rng.integers(128, len(content), 1000)] ^= 0x10
+    array.write_bytes(content.tobytes())
+    pixels = opened(crops, tmp_path / "cache")
+    with pytest.raises(ResightError, match=r"\.npy is damaged: its image \d is not the one that was written"):
+        pixels.images[np.arange(8)]
+    assert_row_for_row(opened(crops, tmp_path / "cache"))
+
+
+def test_processes_that_make_the_same_cache_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "crops").mkdir()
+    for number in range(60):
+        pixels = rng.integers(0, 256, (64, 32, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "crops" / f"{number:02d}.png")
+    script = (
+        "import sys, numpy as np; from resight.crops import read_crops; from resight.crops.cache import "
+        "open_pixel_cache; print(int(np.asarray(open_pixel_cache(read_crops(sys.argv[1]), 64, 32, sys.argv[2]).images)"
+        ".sum()))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "crops"), str(tmp_path / "cache")]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    sums = {process.communicate() for process in started}
+    table = read_crops(tmp_path / "crops")
+    expected = sum(int(read_image(table.file(row)).sum()) for row in range(60))
+    # A process may decode anew because it opened the cache between the two renamings of another: then it says so.
+    assert {out for out, _ in sums} == {f"{expected}\n"}
+    assert all(process.returncode == 0 for process in started)
+    assert sorted(file.suffix for file in (tmp_path / "cache").iterdir() if "digests" not in file.name) == [
+        ".json",
+        ".npy",
+    ]
+
+
+def test_parts_of_killed_processes_are_swept(crops: CropTable, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    part = tmp_path / "cache" / f"{'0' * 32}-16x8.999.part"
+    part.write_bytes(b"half an array")
+    os.utime(part, (0, 0))
+    opened(crops, tmp_path / "cache")
+    assert not part.exists()
+
+
+def test_names_that_are_not_unicode_are_left_out(crops: CropTable, tmp_path: Path) -> None:
+    name = os.fsdecode(b"stra\xdfe.png")
+    shutil.copy(crops.file(0), crops.root / name)
+    pixels = opened(read_crops(crops.root), tmp_path / "cache", max_unreadable=0.2)
+    assert pixels.unreadable == ((name, "its name is not valid Unicode; rename it"),)
+    assert_row_for_row(pixels)
+    (crops.root / name).rename(crops.root / "straße.png")
+    assert len(opened(read_crops(crops.root), tmp_path / "cache").table) == 9
+
+
+def test_what_is_not_a_file_is_left_out(crops: CropTable, tmp_path: Path) -> None:
+    os.mkfifo(crops.root / "pipe.jpg")
+    (crops.root / "zero.jpg").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(crops.root / "socket.jpg"))
+        pixels = opened(read_crops(crops.root), tmp_path / "cache", max_unreadable=0.5)
+    assert pixels.unreadable == (
+        ("pipe.jpg", "it is a pipe, not a file"),
+        ("socket.jpg", "it is a socket, not a file"),
+        ("zero.jpg", "it is a device, not a file"),
+    )
+    assert_row_for_row(pixels)
+
+
+def test_what_can_be_done_beside_mending_is_what_the_caller_says(crops: CropTable, tmp_path: Path) -> None:
+    spoil(crops)
+    for remedy, end in (("", r"lists them all\)\.$"), ("turn back", r"lists them all\), or turn back\.$")):
+        with pytest.raises(ResightError, match=end):
+            opened(crops, tmp_path / "cache", max_unreadable=0.3, remedy=remedy)
 
 
 def test_folder_that_cannot_be_written_ends_in_a_sentence(crops: CropTable, tmp_path: Path) -> None:

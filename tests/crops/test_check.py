@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
-from resight.crops.check import check_crops
+from resight.crops.check import check_crops, folders_look_like_identities, images_look_like_frames, remarks
 from resight.crops.readers import read_crops
 from resight.crops.table import CropTable
 from resight.errors import ResightError
@@ -81,6 +81,110 @@ def test_all_well(tmp_path: Path) -> None:
     report = check_crops(read_crops(tmp_path))
     assert report.ok
     assert report.duplicates == ()
+
+
+def in_folders(root: Path, names: list[str], crops: int, source: str = "folder") -> CropTable:
+    """A table of crops in folders that are read as cameras; there are no files."""
+    paths = [f"{name}/{number}.jpg" for name in names for number in range(crops)]
+    return CropTable(
+        root,
+        tuple(paths),
+        camera=np.repeat(np.arange(1, len(names) + 1), crops),
+        camera_names=dict(enumerate(names, start=1)),
+        source=source,
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "crops", "expected"),
+    [
+        ([f"{n:04d}" for n in range(751)], 17, True),
+        ([f"{n:04d}" for n in range(12)], 8, True),
+        ([f"{n:03d}" for n in range(4)], 60, True),
+        ([f"person_{n}" for n in range(3)], 80, True),
+        ([f"id{n}" for n in range(20)], 5, True),
+        ([f"p{n:02d}" for n in range(10)], 40, True),
+        (["anna", "ben", "carla", "dora", "emil", "fritz"], 12, True),
+        ([f"{a}{b}" for a in "abcdefgh" for b in "lmnop"], 100, True),
+        ([f"0002_c{n}" for n in range(1, 8)], 6, True),  # one folder per tracklet is no camera either
+        (["1", "2", "3", "4", "5", "6"], 2000, False),
+        (["001", "002", "003"], 2000, False),
+        ([f"cam{n:02d}" for n in range(60)], 10, False),
+        ([f"Camera {n}" for n in range(40)], 500, False),
+        ([f"hall-c{n}" for n in range(8)], 9, False),
+        (["cam_a", "cam_b", "cam_c", "cam_d", "cam_e"], 3, False),
+        (["entrance", "hall", "yard"], 5, False),
+        (["entrance", "hall", "yard", "stairs", "lift", "garage"], 300, False),
+        ([f"lobby{n}" for n in range(12)], 1000, False),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_one_folder_per_identity_is_remarked_on(tmp_path: Path, names: list[str], crops: int, expected: bool) -> None:
+    table = in_folders(tmp_path, names, crops)
+    assert folders_look_like_identities(table) == expected
+    said = [remark for remark in remarks(table) if "sub-folders" in remark]
+    assert len(said) == expected
+    if said:
+        assert said[0] == (
+            f"The {len(names)} sub-folders of {tmp_path}, such as '{names[0]}', are read as cameras, but look like "
+            f"identities, with {crops} crops each (median). If each folder shows one identity, add --format identities "
+            "(in Python format='identities'). If cameras are known as well, list the crops in a CSV file with the "
+            "columns path, identity and camera, and read that file."
+        )
+    assert not folders_look_like_identities(in_folders(tmp_path, names, crops, source="csv"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(1920, 1080)], True),
+        ([(640, 480)], True),
+        ([(320, 240)], True),
+        ([(1080, 1920)], True),  # a phone held upright
+        ([(800, 600), (1280, 720), (1920, 1080)], True),
+        ([(64, 128)], False),
+        ([(128, 256)], False),
+        ([(80, 200), (120, 300), (64, 180)], False),
+        ([(300, 900), (500, 1200), (700, 1500)], False),  # large crops of standing people
+        ([(200, 150), (320, 200), (260, 240)], False),  # vehicles
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("checked", [True, False])
+def test_whole_frames_are_remarked_on(
+    tmp_path: Path, sizes: list[tuple[int, int]], expected: bool, checked: bool
+) -> None:
+    for number, size in enumerate(sizes * 3):
+        Image.new("RGB", size).save(tmp_path / f"{number}.jpg")
+    table = read_crops(tmp_path)
+    report = check_crops(table) if checked else None
+    assert images_look_like_frames(table, report) == expected
+    assert any("whole frames" in remark for remark in remarks(table, report)) == expected
+
+
+def test_sizes_without_a_report_are_upright(tmp_path: Path) -> None:
+    image = Image.new("RGB", (1000, 400))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    for number in range(3):
+        image.resize((1000 + number, 600)).save(tmp_path / f"{number}.jpg", exif=exif)
+    assert not images_look_like_frames(read_crops(tmp_path))  # 600 wide and 1000 high: large crops
+
+
+def test_few_crops_and_cameras_are_remarked_on(tmp_path: Path) -> None:
+    def said(table: CropTable) -> list[str]:
+        return [remark.partition(":")[0].partition(".")[0] for remark in remarks(table)]
+
+    assert said(in_folders(tmp_path, ["hall", "yard"], 250)) == []
+    assert said(in_folders(tmp_path, ["hall", "yard"], 249)) == ["There are only 498 crops to train on"]
+    assert said(in_folders(tmp_path, ["hall"], 500)) == ["All crops to train on are from one camera, 'hall'"]
+    flat = CropTable(tmp_path, tuple(f"{number}.jpg" for number in range(500)), source="folder")
+    assert said(flat) == ["Cameras are not known"]
+    assert "into a sub-folder" in remarks(flat)[0]
+    labelled = CropTable(tmp_path, flat.paths, identity=np.arange(1, 501), source="identities")
+    assert "into a sub-folder" not in remarks(labelled)[0]
+    tested = CropTable(tmp_path, ("a", "b"), camera=np.array([1, 2]), split=np.array(["query", "gallery"]))
+    assert remarks(tested) == []
 
 
 def test_imports_are_cheap() -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import socket
+import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from resight.crops.images import UnreadableImage, file_digest, read_image
+import resight.crops.images as images_module
+from resight.common.threads import map_ordered
+from resight.crops.images import UnreadableImage, file_digest, header_size, image_size, read_image
 from resight.errors import ResightError
 
 
@@ -99,6 +111,122 @@ def test_broken_files(tmp_path: Path, pixels: np.ndarray) -> None:
         with pytest.raises(UnreadableImage, match="truncated") as error:
             read_image(tmp_path / f"cut.{suffix}")
         assert "truncated" in error.value.reason
+
+
+def within(seconds: float, work: Callable[[], object]) -> BaseException | None:
+    """What work raises; fails if it has not ended after so many seconds."""
+    raised: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            work()
+            raised.append(None)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert raised, "it hangs"
+    return raised[0]
+
+
+@pytest.mark.parametrize("read", [read_image, file_digest, image_size, header_size])
+def test_what_is_not_a_file_is_not_opened(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.jpg"))
+        for name, reason in (
+            ("pipe", "it is a pipe, not a file"),
+            ("zero", "it is a device, not a file"),
+            ("folder", "it is a folder, not a file"),
+            ("socket", "it is a socket, not a file"),
+            ("loop", "too many levels of symbolic links"),
+        ):
+            error = within(5, partial(read, tmp_path / f"{name}.jpg"))
+            assert isinstance(error, UnreadableImage)
+            assert error.reason == reason
+    with pytest.raises(UnreadableImage, match="null"):
+        read(tmp_path / "nul\0.jpg")
+
+
+def test_a_link_to_a_file_is_a_file(tmp_path: Path, pixels: np.ndarray) -> None:
+    saved(Image.fromarray(pixels), tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    assert np.array_equal(read_image(tmp_path / "b.png"), pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "MPO"])
+def test_raster_kinds_are_read_whatever_the_suffix(tmp_path: Path, pixels: np.ndarray, kind: str) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", format=kind)
+    assert read_image(tmp_path / "a.jpg").shape == (3, 8, 5)
+    assert image_size(tmp_path / "a.jpg") == header_size(tmp_path / "a.jpg") == (8, 5)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000"])
+def test_other_kinds_are_not_decoded(
+    tmp_path: Path, pixels: np.ndarray, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    Image.fromarray(pixels).resize((16, 16)).save(tmp_path / "a.jpg", format=kind)
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(UnreadableImage, match="not an image of a known kind"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_too_many_pixels(tmp_path: Path) -> None:
+    for side, reason in ((8193, "it has 67 million pixels, more than the 67"), (13_000, "it has 169 million pixels")):
+        Image.new("1", (side, side)).save(tmp_path / "a.png")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(UnreadableImage, match=reason):
+                read_image(tmp_path / "a.png", 128, 64)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "a.png")
+    with pytest.raises(UnreadableImage, match="it has many more pixels than the 67 million that a crop may have"):
+        read_image(tmp_path / "a.png")
+
+
+def test_too_many_bytes(tmp_path: Path) -> None:
+    with (tmp_path / "a.jpg").open("wb") as stream:
+        stream.truncate(20 * 10**9)
+    for read in (read_image, file_digest):
+        with pytest.raises(UnreadableImage, match="it has 20000 MB, and an image file may have 268 MB"):
+            read(tmp_path / "a.jpg")
+
+
+def test_large_images_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight threads decode images of 16 million pixels; there is room for two at once."""
+    monkeypatch.setattr(images_module, "_ROOM", images_module._Room(2 * 8 * 4096 * 4096))
+    honest, inside, most = images_module._to_rgb, [0], [0]
+    lock = threading.Lock()
+
+    def counted(*arguments: Any) -> Image.Image:
+        with lock:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+        time.sleep(0.05)
+        with lock:
+            inside[0] -= 1
+        return honest(*arguments)
+
+    monkeypatch.setattr(images_module, "_to_rgb", counted)
+    Image.new("RGB", (4096, 4096), (1, 2, 3)).save(tmp_path / "a.jpg")
+    shapes = [image.shape for image in map_ordered(lambda _: read_image(tmp_path / "a.jpg", 8, 4), range(8), 8)]
+    assert shapes == [(3, 8, 4)] * 8
+    assert most[0] == 2
+
+
+def test_an_image_larger_than_the_room_gets_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images_module, "_ROOM", images_module._Room(1))
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    assert len([*map_ordered(lambda _: read_image(tmp_path / "a.png"), range(20), 8)]) == 20
 
 
 def test_digest(tmp_path: Path) -> None:

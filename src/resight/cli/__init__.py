@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import warnings
 
 
 def main() -> None:
     """Runs the command. An error that the user can mend is printed as one sentence, with exit status 2."""
+    for stream in (sys.stdout, sys.stderr):  # a file's name may have signs that the terminal has not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # such images are named among the unreadable ones
     from resight.cli.app import app
     from resight.errors import ResightError
 

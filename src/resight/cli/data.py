@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resight.cli.options import DataOption, FormatOption, QuietOption, SplitOption, read, reporter
+
+if TYPE_CHECKING:
+    from resight.crops import CheckReport, CropTable
+
+#: Share of unreadable crops from which training stops, unless max_unreadable is raised.
+MAX_UNREADABLE = 0.01
 
 
 def check(
@@ -20,19 +27,53 @@ def check(
     train_identities: SplitOption = None,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Files named in each list.")] = 20,
 ) -> None:
-    """Look at crops before training: counts, unreadable files, duplicates, odd shapes.
+    """Look at crops before training: counts, unreadable files, duplicates, odd shapes, and what to do next.
 
     Exit status 1 if a file cannot be read.
 
     Example: **resight check cameras/**
     """
-    from resight.cli.tables import print_check
-    from resight.crops import check_crops
+    from resight.cli.tables import print_check, print_text
+    from resight.crops import check_crops, remarks
 
-    found = check_crops(read(path, format, train_identities))
+    table = read(path, format, train_identities)
+    found = check_crops(table)
     print_check(found, limit=limit)
+    for remark in remarks(table, found):
+        print_text(f"Note: {remark}")
+    print(f"Next: {_next_command(path, format, train_identities, table, found)}")
     if not found.ok:
         raise typer.Exit(1)
+
+
+def _next_command(path: Path, format: str, train_identities: int | None, table: CropTable, found: CheckReport) -> str:
+    """What to type after a check: mend the crops, read them in another way, or train in a way that suits them."""
+    import numpy as np
+
+    from resight.crops import TRAIN
+    from resight.crops.check import folders_look_like_identities, images_look_like_frames
+
+    where = shlex.quote(str(path))
+    read_as = "" if format == "auto" else f" --format {format}"
+    if len(found.unreadable) + len(found.zero_size) > MAX_UNREADABLE * found.crops:
+        return f"mend or take out the files that cannot be decoded, then resight check {where}{read_as}"
+    if format == "auto" and folders_look_like_identities(table):
+        return f"resight check {where} --format identities"
+    if images_look_like_frames(table, found):
+        return f"cut the crops out of the frames, then resight check {where}{read_as}"
+    train = table.subset(TRAIN)
+    if not len(train):
+        return f"resight evaluate RUN --data {where}{read_as}"
+    words = f"resight train cluster_contrast --data {where}{read_as}"
+    if train_identities is not None:
+        words += f" --train-identities {train_identities}"
+    elif table.split is None and table.identity is not None:
+        people = len(np.unique(table.identity[table.is_person]))
+        if people > 2:
+            words += f" --train-identities {2 * people // 3}"
+    if train.camera is not None and len(np.unique(train.camera)) > 1:
+        words += " --recipe cameras"
+    return words
 
 
 class Level(str, Enum):

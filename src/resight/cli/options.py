@@ -25,8 +25,8 @@ FormatOption = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Format of the data: auto, market1501, dukemtmc, msmt17, veri776, cuhk03-np, personx, ward, folder, csv "
-        "or parquet.",
+        help="Format of the data: auto, market1501, dukemtmc, msmt17, veri776, cuhk03-np, personx, ward, folder, "
+        "identities, csv or parquet.",
     ),
 ]
 SplitOption = Annotated[

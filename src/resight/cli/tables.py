@@ -36,7 +36,7 @@ def print_table(
 
     table = Table(show_lines=any("\n" in cell for row in rows for cell in row))
     for number, name in enumerate(head):
-        table.add_column(name, justify="left" if words is None or number < words else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if words is None or number < words else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     if title:
@@ -87,8 +87,10 @@ def print_check(report: CheckReport, *, limit: int = 20) -> None:
     rows = [["crops", *(str(report.splits[name]) for name in splits)]]
     if report.identities:
         rows.append(["identities", *(str(report.identities.get(name, 0)) for name in splits)])
-    for camera, of_split in report.cameras.items():
+    for camera, of_split in list(report.cameras.items())[:limit]:
         rows.append([f"camera {camera}", *(str(of_split.get(name, 0)) for name in splits)])
+    if len(report.cameras) > limit:
+        rows.append([f"… and {len(report.cameras) - limit} more cameras"])
     print_table(["", *splits], rows, title=f"{report.crops} crops in {report.root} ({report.source})", words=1)
     others = {"junk": report.junk, "distractors": report.distractors, "unlabelled": report.unlabelled}
     if any(others.values()):
@@ -107,7 +109,8 @@ def print_check(report: CheckReport, *, limit: int = 20) -> None:
     _print_finding(f"Height over width outside {low:g} to {high:g}", ("file", "height / width"), odd, limit)
     broken = len(report.unreadable) + len(report.zero_size)
     if broken:
-        print_text(f"{broken} of {report.crops} files cannot be decoded: mend them or take them out.")
+        every = f" --limit {broken} lists them all." if broken > limit else ""
+        print_text(f"{broken} of {report.crops} files cannot be decoded: mend them or take them out.{every}")
     else:
         print_text(f"All {report.crops} files can be decoded.")
 

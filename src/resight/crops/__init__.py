@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
-from resight.crops.check import CheckReport, check_crops
+from resight.crops.check import CheckReport, check_crops, remarks
 from resight.crops.images import UnreadableImage, file_digest, read_image
 from resight.crops.readers import FORMATS, Format, detect_format, read_crops, write_table
 from resight.crops.splits import balanced_subset, identity_split, reference_crops, unbalanced_subset
@@ -30,6 +30,7 @@ __all__ = [
     "read_crops",
     "read_image",
     "reference_crops",
+    "remarks",
     "unbalanced_subset",
     "write_table",
 ]

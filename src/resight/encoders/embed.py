@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from resight.crops.pixels import Images
 from resight.encoders.encoder import Encoder
 from resight.errors import ResightError
 
@@ -16,7 +17,7 @@ from resight.errors import ResightError
 @torch.no_grad()
 def embed_images(
     encoder: Encoder,
-    images: np.ndarray,
+    images: Images,
     *,
     batch: int = 256,
     flip: bool = False,
@@ -28,7 +29,7 @@ def embed_images(
 
     Args:
         encoder: The encoder; its training mode is restored afterwards.
-        images: ``(N, 3, H, W)`` uint8 RGB of the encoder's size, an array or a memory map.
+        images: ``(N, 3, H, W)`` uint8 RGB of the encoder's size, in memory or in a file.
         batch: Images at once.
         flip: Whether to add the embedding of each mirror image and normalise again.
         parts: Whether to return the embeddings of the parts as well; both come from one pass.
@@ -59,7 +60,7 @@ def embed_images(
     else:
         output = np.empty((len(images), encoder.dim), dtype=np.float32)
     for start in range(0, len(images), batch):
-        # a copy: the pixel cache is read-only, which torch warns of
+        # a copy: torch warns of an array that is read-only
         pixels = encoder.preprocess(torch.from_numpy(np.array(images[start : start + batch])).to(device))
         with autocast():
             embedding = look(pixels)
@@ -74,7 +75,7 @@ def embed_images(
 
 def map_images(
     encoder: Encoder,
-    images: np.ndarray,
+    images: Images,
     *,
     batch: int = 256,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,

@@ -16,6 +16,7 @@ import torch
 from resight.clustering import PseudoLabels, clustering_quality
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.crops import CropTable
+from resight.crops.pixels import Images
 from resight.encoders import Encoder, embed_images
 from resight.errors import ResightError
 from resight.training.config import TrainConfig, unread_settings
@@ -155,7 +156,7 @@ def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporte
     """Features of all crops and of all source crops; arrays without rows if none are wanted."""
     config, nothing = learner.config, np.empty((0, learner.encoder.dim), np.float32)
 
-    def embed(images: np.ndarray) -> np.ndarray:
+    def embed(images: Images) -> np.ndarray:
         return embed_images(
             learner.labeller,
             images,

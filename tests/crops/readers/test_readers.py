@@ -206,6 +206,29 @@ def test_missing_folder(tmp_path: Path) -> None:
             read_crops(tmp_path, format)
 
 
+@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("by", ["auto", "name"])
+def test_the_training_folder_alone_is_a_labelled_table(tmp_path: Path, name: str, by: str) -> None:
+    (trains,) = {path.split("/")[0] for path in TREES[name] if "train" in path}
+    files = [path for path in TREES[name] if path.startswith(trains)]
+    for camera in (1, 2):  # a second identity, so that there is one to test
+        files.append(files[0].replace("/000", "/010").replace("_c", f"_c{camera}"))
+    table = read_crops(touch(tmp_path, *files), "auto" if by == "auto" else name)
+    assert table.source == name
+    assert list(table.paths) == sorted(files)
+    assert table.split is None
+    assert table.identity is not None
+    split = read_crops(tmp_path, name, train_identities=1).split
+    assert split is not None
+    assert {"train", "query"} <= set(split.tolist())
+
+
+def test_other_folders_alone_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, *(name for name in MARKET if "train" not in name))
+    with pytest.raises(ResightError, match=r"has no folder 'bounding_box_train'"):
+        read_crops(tmp_path)
+
+
 def test_name_that_breaks_the_rule(tmp_path: Path) -> None:
     touch(tmp_path, *MARKET, "query/zebra.jpg", "query/aardvark.png")
     with pytest.raises(ResightError, match=r"2 of the 8 images .* PPPP_cCsS_FFFFFF_BB.jpg .*'query/aardvark.png'"):
@@ -244,6 +267,24 @@ def test_one_folder_a_camera(tmp_path: Path) -> None:
     table = read_crops(tmp_path)
     assert table.camera_names == {1: "Hof", 2: "Tür vorn"}
     assert column(table, "camera") == {"Hof/b.jpg": 1, "Hof/tuesday/c.tiff": 1, "Tür vorn/a.jpg": 2}
+
+
+def test_one_folder_per_identity(tmp_path: Path) -> None:
+    touch(tmp_path, "anna/a.jpg", "0042/b.jpg", "0042/monday/c.jpg")
+    table = read_crops(tmp_path, "identities")
+    assert table.source == "identities"
+    assert table.identity_names == {1: "0042", 2: "anna"}
+    assert column(table, "identity") == {"0042/b.jpg": 1, "0042/monday/c.jpg": 1, "anna/a.jpg": 2}
+    assert table.camera is None
+    assert table.split is None
+    assert read_crops(tmp_path).source == "folder"
+    split = read_crops(tmp_path, "identities", train_identities=1)
+    assert column(split, "split") == {"0042/b.jpg": "train", "0042/monday/c.jpg": "train", "anna/a.jpg": "query"}
+    touch(tmp_path, "loose.jpg")
+    with pytest.raises(ResightError, match="put every image into the sub-folder of its identity"):
+        read_crops(tmp_path, "identities")
+    with pytest.raises(ResightError, match="has no sub-folders with images, but this format has one for each identity"):
+        read_crops(tmp_path / "anna", "identities")
 
 
 def test_folder_sentences(tmp_path: Path) -> None:
@@ -290,6 +331,7 @@ def test_dates_are_no_ward_names(tmp_path: Path) -> None:
 
 def test_every_format_has_a_line_about_it() -> None:
     assert list(FORMATS) == [
-        "market1501", "dukemtmc", "msmt17", "veri776", "cuhk03-np", "personx", "ward", "folder", "csv", "parquet",
+        "market1501", "dukemtmc", "msmt17", "veri776", "cuhk03-np", "personx", "ward", "folder", "identities", "csv",
+        "parquet",
     ]  # fmt: skip
     assert all(about.endswith(".") and "\n" not in about for _, about in FORMATS.values())

@@ -16,7 +16,7 @@ from resight.crops.readers.datasets import (
     refuse_tree_inside,
 )
 from resight.crops.readers.files import list_folders, list_images
-from resight.crops.readers.folder import read_folder
+from resight.crops.readers.folder import read_folder, read_identities
 from resight.crops.readers.tabular import read_csv, read_parquet, write_table
 from resight.crops.splits import identity_split
 from resight.crops.table import CropTable
@@ -46,6 +46,7 @@ FORMATS: dict[str, Format] = {
     "personx": Format(partial(read_layout, name="personx"), "PersonX, synthetic people: one of its scenes."),
     "ward": Format(partial(read_layout, name="ward"), "WARD: one folder of files as 000100020003.jpg."),
     "folder": Format(read_folder, "Your own images in one folder, or in one sub-folder per camera."),
+    "identities": Format(read_identities, "Your own labelled images in one sub-folder per identity."),
     "csv": Format(read_csv, "A CSV file with the column path, and any of camera, identity, time, track, split."),
     "parquet": Format(read_parquet, "The same columns in a Parquet file."),
 }

@@ -1,6 +1,7 @@
 """The public data sets: a table of their folders and file names, and one function that reads them all.
 
-Each is read from its official folders, or from any folder of files with its names; then the split is not known.
+Each is read from its official folders, from the one that trains alone, or from any folder of files with its names; in
+the latter two cases the split is not known.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ _MSMT17_LISTS = {"list_train.txt": TRAIN, "list_val.txt": TRAIN, "list_query.txt
 def read_layout(path: Path, name: str) -> CropTable:
     """Reads a data set from its official folders or from a folder of its files.
 
+    Where only the training folder is there, its crops are read without a split: they can be divided by identity.
+
     Args:
         path: The folder.
         name: A name in :data:`LAYOUTS`.
@@ -111,11 +114,13 @@ def read_layout(path: Path, name: str) -> CropTable:
     require_folder(path)
     layout = LAYOUTS[name]
     tree = max(layout.trees, key=lambda tree: sum((path / folder).is_dir() for folder in tree), default={})
-    missing = [folder for folder in tree if not (path / folder).is_dir()]
-    if tree and not missing:
-        paths = [f"{folder}/{image}" for folder in tree for image in list_images(path / folder)]
+    present = [folder for folder in tree if (path / folder).is_dir()]
+    missing = [folder for folder in tree if folder not in present]
+    only_train = [tree[folder] for folder in present] == [TRAIN]
+    if tree and (not missing or only_train):
+        paths = [f"{folder}/{image}" for folder in present for image in list_images(path / folder)]
         paths.sort()
-        split = [tree[image.partition("/")[0]] for image in paths]
+        split = [] if only_train else [tree[image.partition("/")[0]] for image in paths]
     else:
         if len(missing) < len(tree):
             raise ResightError(missing_folder(path, missing, layout.title, tree))
