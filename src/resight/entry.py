@@ -67,6 +67,7 @@ def train(
         ResightError: the data, a setting or the device is not usable, or training fails; see
             :func:`resight.training.loop.fit`.
     """
+    device = resolve_device(device)
     table = data if isinstance(data, CropTable) else read_crops(data)
     if source is not None and not isinstance(source, CropTable):
         source = read_crops(source)

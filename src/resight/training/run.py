@@ -376,7 +376,7 @@ class RunFolder:
         return _read_lines(self.metrics_file)
 
     def facts(self, epoch: int | None = None) -> dict[str, Any]:
-        """What is said beside every score: the epoch, the last unless given, and use of identities and cameras."""
+        """What is printed with every score: the epoch (the last one if not given) and the labels used in training."""
         epochs, data = self.read_metrics(), self.read_data("camera_use")
         return {
             "epoch": epoch or (epochs[-1]["epoch"] if epochs else 0),
