@@ -249,7 +249,7 @@ class Model:
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
         settings = self.config.clustering.model_dump()
         if algorithm == own:
-            trained_on = self.run.read_data()["crops"] if self.run else None
+            trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)
         return build_clustering(algorithm, settings, changed)
 

@@ -260,7 +260,7 @@ class RunFolder:
                 f"{self.path} was trained with other settings ({fixed}), which cannot change within a run: leave them "
                 "out, train anew with --overwrite, or choose another folder."
             )
-        before = self.read_data("fingerprint")
+        before = self.read_data("crops", "fingerprint")
         if before["fingerprint"] != data["fingerprint"]:
             raise ResightError(
                 f"{self.path} was trained on other crops than those in {data['root']}: give the same, train anew "
@@ -349,14 +349,14 @@ class RunFolder:
         """What :meth:`start` wrote of the data.
 
         Args:
-            needed: What must be there, beside ``crops``.
+            needed: What must be there.
 
         Raises:
             ResightError: the file is missing or damaged.
         """
         try:
             data = json.loads(self.data_file.read_text(encoding="utf-8"))
-            return {name: data[name] for name in ("crops", *needed)} | data
+            return {name: data[name] for name in needed} | data
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ResightError(
                 f"{self.data_file} does not say what the run was trained on ({_in_short(error)}): bring it back from a "
