@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from resight.common.devices import resolve_device
+from resight.common.memory import explained_memory
 from resight.crops import CropTable, read_crops
 from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
@@ -16,7 +17,7 @@ from resight.errors import ResightError
 from resight.model import Model, load
 from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
 from resight.training.config import TrainConfig, build_config
-from resight.training.loop import fit, run_precision
+from resight.training.loop import fit, run_precision, smaller_embedding
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
 
@@ -31,6 +32,7 @@ def train(
     source: CropTable | str | Path | None = None,
     source_identities: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     cache: str | Path | None = None,
     device: str | torch.device = "auto",
     reporter: Reporter | None = None,
@@ -49,7 +51,10 @@ def train(
         source: Labelled crops of other identities, a table or a path, for a method that learns from them as well.
         source_identities: How many identities of the source to use, the first in the order of their numbers; all if not
             given.
-        resume: Go on with the run in ``out``. Its own settings are used if neither recipe nor settings are given.
+        resume: Go on with the run in ``out``, or start it if it is not there. Without a recipe, its own settings are
+            used, with ``settings`` as changes: ``{"epochs": 40}`` trains longer. Settings that say what the run is,
+            such as those of the encoder, cannot change.
+        overwrite: Replace a run that is in ``out``. A run of which no epoch was finished is replaced without.
         cache: Folder for decoded crops; ``pixels`` beside ``out`` if not given.
         device: Where to train and to compute afterwards: ``cpu``, ``cuda``, ``cuda:N`` (GPU number N), or ``auto``: a
             GPU if there is one, else the CPU. Apple's MPS is not supported, because clustering needs float64.
@@ -74,6 +79,7 @@ def train(
         source=source,
         source_identities=source_identities,
         resume=resume,
+        overwrite=overwrite,
         cache=cache,
         device=device,
         reporter=reporter,
@@ -88,6 +94,7 @@ def train_config(
     source: CropTable | None = None,
     source_identities: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     cache: str | Path | None = None,
     device: str | torch.device = "auto",
     reporter: Reporter | None = None,
@@ -118,16 +125,19 @@ def train_config(
         source=source,
         source_identities=source_identities,
         resume=resume,
+        overwrite=overwrite,
         cache=cache,
         reporter=reporter,
         evaluate=score if scored else None,
         device=device,
     )
-    model = load(run.path, device)
-    if scored:
-        if not scores:  # a finished run, resumed
-            score(model.encoder)
-        save_evaluation(run, scores)
+    with run.lock(), run.saying_where_it_stands(config.epochs):
+        model = load(run.path, device)
+        if scored:
+            if not scores:  # a finished run, resumed
+                with explained_memory("scoring", smaller_embedding(config)):
+                    score(model.encoder)
+            save_evaluation(run, scores)
     return model
 
 
@@ -144,14 +154,17 @@ def resolve_config(
         method: Name of the method.
         recipe: As for :func:`train`.
         settings: As for :func:`train`.
-        resume: Folder of the run to go on with; its own settings if neither recipe nor settings are given.
+        resume: Folder of the run to go on with. If there is one and no recipe is given, its own settings are what
+            ``settings`` change.
 
     Raises:
         ResightError: there is no such method, recipe or setting, or the run is of another method.
     """
-    if resume is not None and RunFolder(resume).config_file.exists() and recipe is None and not settings:
-        config = RunFolder(resume).read_config()
-        if config.method.name != method:
-            raise ResightError(f"{resume} is a run of {config.method.name}, not of {method}.")
-        return config
+    if resume is None or not RunFolder(resume).config_file.exists():
+        return build_config(method, recipe, settings)
+    config = RunFolder(resume).read_config()
+    if config.method.name != method:
+        raise ResightError(f"{resume} is a run of {config.method.name}, not of {method}: name its method.")
+    if recipe is None:
+        return build_config(method, config, settings) if settings else config
     return build_config(method, recipe, settings)

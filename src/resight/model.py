@@ -18,7 +18,7 @@ from resight.crops import CropTable, read_image
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
 from resight.crops.pixels import Images, StoredImages
 from resight.encoders import Encoder, embed_images, map_images, read_state
-from resight.encoders.weights import split_extension
+from resight.encoders.weights import describe_mismatch, split_extension
 from resight.errors import ResightError
 from resight.identities import ALGORITHMS, BottomUp, Dbscan, TwoStage, build_clustering
 from resight.methods import METHODS
@@ -251,7 +251,7 @@ class Model:
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
         settings = self.config.clustering.model_dump()
         if algorithm == own:
-            trained_on = self.run.read_data()["crops"] if self.run else None
+            trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)
         return build_clustering(algorithm, settings, changed)
 
@@ -292,11 +292,20 @@ def load(run: str | Path, device: str | torch.device = "auto", *, epoch: int | N
     config = folder.read_config()
     encoder = Encoder(config.encoder, weights="none")
     state, beside = split_extension(read_state(weights))
+    if what := describe_mismatch(encoder.state_dict(), state):
+        raise ResightError(
+            f"{weights} does not fit the encoder in {folder.config_file}: the file {what}. Bring back the file that "
+            "was changed from a copy, or train again in another folder."
+        )
+    encoder.load_state_dict(state)
+    data = folder.read_data()
     try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise ResightError(f"{weights} does not fit the encoder in {folder.config_file}: {error}") from error
-    extension = METHODS[config.method.name].load_extension(config.method, beside, folder.read_data())
+        extension = METHODS[config.method.name].load_extension(config.method, beside, data)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ResightError(
+            f"What {config.method.name} keeps beside the encoder in {weights} does not fit {folder.data_file}: "
+            "bring back the file that was changed from a copy, or train again in another folder."
+        ) from error
     return Model(
         encoder.to(device), config, folder, extension=None if extension is None else extension.to(device).eval()
     )

@@ -1,12 +1,60 @@
-"""How much memory a process may still take, and arrays that go to disk where it is too little."""
+"""How much memory a process may still take, arrays that go to disk where it is too little, and what to say then."""
 
 from __future__ import annotations
 
+import errno
+import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import psutil
+
+from resight.errors import ResightError
+
+#: Parts of the messages of torch's RuntimeErrors, for the CPU and for CUDA.
+_SAID = re.compile(r"out of memory|not enough memory|can't allocate memory|bad_alloc|_ALLOC_FAILED", re.IGNORECASE)
+
+
+class OutOfMemory(ResightError):  # noqa: N818 (a state of the machine)
+    """There was not enough memory. The message says what to lower.
+
+    Attributes:
+        run: The run folder to go on with, if there is one.
+    """
+
+    run: Path | None = None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, numpy or torch means that there was not enough memory."""
+    if isinstance(error, RuntimeError):
+        return _SAID.search(str(error)) is not None
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+
+
+@contextmanager
+def explained_memory(what: str, advice: str) -> Iterator[None]:
+    """Turns a lack of memory into a sentence.
+
+    Args:
+        what: What the memory was for, such as ``a training step``.
+        advice: What to do, as a sentence.
+
+    Raises:
+        OutOfMemory: there was not enough memory. Other errors pass unchanged.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if isinstance(error, ResightError) or not is_out_of_memory(error):
+            raise
+        asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
+        size = f" ({asked[1]} more were needed)" if asked else ""
+        place = "on the GPU" if "CUDA" in str(error) else "in memory"
+        raise OutOfMemory(f"There is not enough room {place} for {what}{size}. {advice}") from error
 
 
 def available_memory() -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from resight.common.memory import is_out_of_memory
 from resight.errors import ResightError
 
 #: torchvision's ImageNet weights (IMAGENET1K_V1), as torch.hub fetches and caches them.
@@ -34,8 +36,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     """Reads a state dict from a ``.safetensors`` file or a torch file.
 
     Raises:
-        ResightError: the file is missing, damaged, or holds anything but named tensors. Torch files are read with
-            ``weights_only=True``: a file that would run code is refused.
+        ResightError: the file is missing, damaged, or holds anything but named tensors of finite numbers. Torch files
+            are read with ``weights_only=True``: a file that would run code is refused.
     """
     path = Path(path)
     if not path.is_file():
@@ -56,6 +58,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise ResightError(
                 f"{path} was refused: it is not a torch file of plain tensors (torch.load with weights_only=True "
                 "could not read it). Save the model's state_dict(), or convert it to safetensors."
@@ -66,6 +70,12 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise ResightError(f"{path} was refused: it does not hold a state dict (names and tensors, nothing else).")
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ResightError(
+                f"{path} was refused: '{name}' in it holds numbers that are not finite, from training that failed or "
+                "a damaged file. Use other weights."
+            )
     return state
 
 
@@ -110,6 +120,20 @@ def is_whole(state: dict[str, Tensor]) -> bool:
     return 0 < backbone < len(encoder) and all(_MODULES.match(name) for name in encoder)
 
 
+def describe_mismatch(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """How a state differs in names and shapes from the one that is needed, for a sentence; empty if it does not.
+
+    Args:
+        own: The state of the module to fill.
+        state: The state that was read.
+    """
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    kinds = (("has no", missing), ("also has", extra), ("has another shape for", wrong))
+    counts = f"{len(missing)} tensors missing, {len(extra)} without a place, {len(wrong)} of another shape"
+    return next((f"{words} '{names[0]}' ({counts})" for words, names in kinds if names), "")
+
+
 def load_whole(encoder: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Loads a trained encoder in place: backbone, attention, pooling, linear layer and necks.
 
@@ -122,17 +146,11 @@ def load_whole(encoder: nn.Module, state: dict[str, Tensor], source: str) -> Non
         ResightError: the two encoders are not built alike.
     """
     state, _ = split_extension(state)
-    own = encoder.state_dict()
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
-    if missing or extra or wrong:
-        kinds = (("has no", missing), ("also has", extra), ("has another shape for", wrong))
-        what = next(f"{words} '{names[0]}'" for words, names in kinds if names)
+    if what := describe_mismatch(encoder.state_dict(), state):
         raise ResightError(
-            f"The encoder in {source} is built differently from this one: it {what} "
-            f"({len(missing)} tensors missing, {len(extra)} without a place, {len(wrong)} of another shape). Give this "
-            "run the encoder settings of that one (config.yaml in its folder), or set encoder.init_from=backbone to "
-            "take its backbone alone."
+            f"The encoder in {source} is built differently from this one: it {what}. Give this run the encoder "
+            "settings of that one (config.yaml in its folder), or set encoder.init_from=backbone to take its backbone "
+            "alone."
         )
     encoder.load_state_dict(state)
 

@@ -416,13 +416,14 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
 
 
 def build_config(
-    method: str, recipe: str | Path | None = None, overrides: dict[str, Any] | Iterable[str] = ()
+    method: str, recipe: str | Path | TrainConfig | None = None, overrides: dict[str, Any] | Iterable[str] = ()
 ) -> TrainConfig:
     """A method's settings: the recipe's, then the overrides.
 
     Args:
         method: Name of the method.
-        recipe: Name of one of its recipes, or a YAML file; the method's ``default`` if not given.
+        recipe: Name of one of its recipes, a YAML file, or settings to begin with; the method's ``default`` if not
+            given.
         overrides: ``key=value`` words, or a mapping of dotted names.
 
     Raises:
@@ -430,7 +431,7 @@ def build_config(
             type or out of range.
     """
     recipe = DEFAULT_RECIPE if recipe is None else recipe
-    base = read_recipe(method, recipe)
+    base = flatten(recipe.model_dump(mode="json")) if isinstance(recipe, TrainConfig) else read_recipe(method, recipe)
     changes = flatten(overrides) if isinstance(overrides, dict) else parse_overrides(overrides)
     known = setting_names(method)
     nested: dict[str, Any] = {"method": {"name": method}}

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resight.common.memory import is_out_of_memory
 from resight.encoders import Encoder
+from resight.encoders.weights import describe_mismatch
 from resight.errors import ResightError
 from resight.methods import METHODS, Batch, EpochData, EpochPlan, Method, MethodData
 from resight.training.config import TrainConfig
@@ -140,12 +142,33 @@ class Learner:
             "average": None if self.teacher is None else self.teacher.state(),
         }
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Takes over a state from :meth:`state`."""
-        self.trained.load_state_dict(state["trained"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.teacher is not None:
-            self.teacher.load_state(state["average"])
+    def load_state(self, state: dict[str, Any], source: object = "the checkpoint") -> None:
+        """Takes over a state from :meth:`state`.
+
+        Args:
+            state: The state.
+            source: Where it came from, for the sentence.
+
+        Raises:
+            ResightError: the state is of another network, method or optimiser.
+        """
+        try:
+            self.trained.load_state_dict(state["trained"])
+            own, saved = (set(held["param_groups"][0]) for held in (self.optimizer.state_dict(), state["optimizer"]))
+            if (own ^ saved) & {"betas", "momentum"}:  # only Adam has the one, only SGD the other
+                raise ValueError("another optimiser")
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.teacher is not None:
+                self.teacher.load_state(state["average"])
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            trained = state["trained"] if isinstance(state["trained"], dict) else {}
+            what = describe_mismatch(self.trained.state_dict(), trained) or "is of another optimiser or EMA teacher"
+            raise ResightError(
+                f"{source} does not fit the settings of this run: it {what}. Bring back the checkpoint and the "
+                "config.yaml of the run, or train anew with --overwrite."
+            ) from error
 
 
 def _check_teacher(config: TrainConfig, method: Method[Any]) -> None:

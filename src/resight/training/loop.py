@@ -15,6 +15,7 @@ import torch
 
 from resight.clustering import PseudoLabels, clustering_quality
 from resight.common.devices import fast_bfloat16, resolve_device
+from resight.common.memory import explained_memory
 from resight.crops import CropTable
 from resight.crops.pixels import Images
 from resight.encoders import Encoder, embed_images
@@ -40,6 +41,7 @@ def fit(
     source: CropTable | None = None,
     source_identities: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     device: str | torch.device = "auto",
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
@@ -57,7 +59,9 @@ def fit(
         out: The run folder.
         source: Labelled crops of other identities, for a method that needs them.
         source_identities: Use only this many identities of the source; all if not given.
-        resume: Go on after the last whole epoch found in ``out``, or start if there is none.
+        resume: Go on after the last whole epoch found in ``out``, or start if there is none. Settings that may change
+            within a run (:data:`resight.training.run.CHANGEABLE`) may differ from before; what changes is written down.
+        overwrite: Replace the run in ``out``. A run of which no epoch was finished is replaced without.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         cache: Folder of pixel caches; ``pixels`` beside the run folder if not given.
         reporter: Gets progress and metrics.
@@ -68,38 +72,75 @@ def fit(
 
     Raises:
         ResightError: the crops or the source lack what the method needs, crops cannot be read, nothing clusters, the
-            folder holds another run, or the loss is no longer finite.
+            folder holds another run or is in use, a file cannot be written, there is not enough memory, or the loss is
+            no longer finite.
     """
     reporter = reporter or Reporter()
     run = RunFolder(out)
-    run.check_free(resume)
     _check_alone()
     device = resolve_device(device)
     config = config.model_copy(update={"precision": run_precision(config, device)})
     tracker = Tracker(config, run)
-    data = TrainingData.open(
-        config,
-        table,
-        cache=cache or run.path.parent / "pixels",
-        device=device,
-        source=source,
-        source_identities=source_identities,
-        reporter=reporter,
-    )
-    state = run.resume(config, data.describe())
+    with run.lock():
+        run.check_free(resume, overwrite)
+        data = TrainingData.open(
+            config,
+            table,
+            cache=cache or run.path.parent / "pixels",
+            device=device,
+            source=source,
+            source_identities=source_identities,
+            reporter=reporter,
+        )
+        learner, first_epoch = _begin(config, data, run, resume, reporter)
+        with run.saying_where_it_stands(config.epochs):
+            tracker.start()
+            _train(learner, data, run, first_epoch, tracker, reporter, evaluate)
+            tracker.end()
+    return run
+
+
+def _begin(
+    config: TrainConfig, data: TrainingData, run: RunFolder, resume: bool, reporter: Reporter
+) -> tuple[Learner, int]:
+    """The learner and the number of epochs that it has trained; starts the run folder or goes on with it."""
+    described = data.describe()
+    state = run.resume(config, described) if resume else None
     torch.manual_seed(config.seed)
-    learner = Learner(config, data.method_data, weights="none" if state else first_weights(config.encoder.weights))
-    if not run.config_file.exists():
-        run.start(config, data.describe() | {"started_from": runs_behind(config.encoder.weights)})
-    for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable)):
-        reporter.say(sentence)
-    first_epoch = 0
+    with explained_memory("the encoder and its optimiser", "Choose a smaller encoder.backbone."):
+        learner = Learner(config, data.method_data, weights="none" if state else first_weights(config.encoder.weights))
+    changes: list[str] = []
     if state:
-        learner.load_state(state)
-        first_epoch = state["epoch"]
-        reporter.say(f"Resumed after epoch {first_epoch} of {config.epochs}.")
-    elif evaluate is not None and config.evaluate_every:
-        record = {"epoch": 0} | _scores(evaluate, learner.best)
+        learner.load_state(state, run.checkpoint_file)
+        changes = run.go_on(config, state)
+    else:
+        if run.holds_epochs:
+            reporter.say(f"The run in {run.path} is replaced.")
+        elif run.config_file.exists():
+            reporter.say(f"No epoch of the run in {run.path} was finished: it starts again.")
+        run.start(config, described | {"started_from": runs_behind(config.encoder.weights)})
+    for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
+        reporter.say(sentence)
+    if not state:
+        return learner, 0
+    reporter.say(f"Resumed after epoch {state['epoch']} of {config.epochs}.")
+    return learner, int(state["epoch"])
+
+
+def _train(
+    learner: Learner,
+    data: TrainingData,
+    run: RunFolder,
+    first_epoch: int,
+    tracker: Tracker,
+    reporter: Reporter,
+    evaluate: Evaluate | None,
+) -> None:
+    """Trains the epochs that are left."""
+    config = learner.config
+    settings = {"settings": config.model_dump(mode="json"), "fingerprint": data.fingerprint}
+    if not first_epoch and evaluate is not None and config.evaluate_every:
+        record = {"epoch": 0} | _scores(evaluate, learner)
         run.append(run.metrics_file, record)
         reporter.epoch(record, config.epochs)
 
@@ -112,11 +153,11 @@ def fit(
         clock = _Clock()
         torch.manual_seed(epoch_seed(config.seed, epoch, Stream.MODEL))
         learner.begin_epoch()
-        with clock("embed"):
+        with clock("embed"), explained_memory("embedding crops", smaller_embedding(config)):
             now = data.epoch_data(epoch, *_embed(learner, data, plan.embed, reporter))
-        with clock("label"):
+        with clock("label"), explained_memory("labelling", "Train on fewer crops, or close other programs."):
             found = learner.method.label(now)
-        with clock("train"):
+        with clock("train"), explained_memory("a training step", _smaller_steps(config)):
             losses = train_epoch(learner, data, now, plan, found.labels, reporter)
         record = {"epoch": epoch + 1, "lr": learner.rate(plan, epoch), **losses}
         if data.needs.groups:
@@ -127,16 +168,14 @@ def fit(
             every = config.evaluate_every or config.epochs
             last = epoch + 1 == config.epochs or learner.method.plan(epoch + 1).finished
             if evaluate is not None and (last or (epoch + 1) % every == 0):
-                record |= _scores(evaluate, learner.best)
+                record |= _scores(evaluate, learner)
         run.save_epoch(record, clock.seconds, found, grouped=data.needs.groups)
         run.save_weights(learner.best, learner.method.extension())
         if config.keep_every and (epoch + 1) % config.keep_every == 0:
             run.keep_weights(epoch + 1)
-        run.save_checkpoint({"epoch": epoch + 1, **learner.state()})
+        run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
         tracker.log(record)
         reporter.epoch(record, config.epochs, found.sentences)
-    tracker.end()
-    return run
 
 
 def run_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bfloat16"]:
@@ -144,6 +183,19 @@ def run_precision(config: TrainConfig, device: torch.device) -> Literal["float32
     if config.precision != "auto":
         return config.precision
     return "bfloat16" if fast_bfloat16(device) else "float32"
+
+
+def smaller_embedding(config: TrainConfig) -> str:
+    """What to do where crops cannot be embedded for lack of memory."""
+    return f"Lower embed_batch (now {config.embed_batch})."
+
+
+def _smaller_steps(config: TrainConfig) -> str:
+    batch, size = config.sampling, config.encoder
+    return (
+        f"Lower sampling.clusters (now {batch.clusters}) or sampling.crops (now {batch.crops}), or, in a new run, "
+        f"encoder.height (now {size.height}) and encoder.width (now {size.width})."
+    )
 
 
 def _check_alone() -> None:
@@ -171,8 +223,9 @@ def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporte
     return features, embed(data.source.pixels.images) if wanted and data.source is not None else nothing
 
 
-def _scores(evaluate: Evaluate, encoder: Encoder) -> dict[str, Any]:
-    return {f"test_{name}": value for name, value in evaluate(encoder).items()}
+def _scores(evaluate: Evaluate, learner: Learner) -> dict[str, Any]:
+    with explained_memory("scoring", smaller_embedding(learner.config)):
+        return {f"test_{name}": value for name, value in evaluate(learner.best).items()}
 
 
 class _Quality:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from resight.common.files import CannotWrite
 from resight.errors import ResightError
 from resight.training.config import TrainConfig, flatten
 from resight.training.run import RunFolder
@@ -21,10 +24,11 @@ class Tracker:
     """
 
     def __init__(self, config: TrainConfig, run: RunFolder) -> None:
+        self._config = config
+        self._run = run
         self._accelerator: Any = None
         if config.tracker == "none":
             return
-        from accelerate import Accelerator
         from accelerate.tracking import get_available_trackers
 
         if config.tracker not in map(str, get_available_trackers()):
@@ -32,17 +36,50 @@ class Tracker:
                 f"tracker={config.tracker} needs a package that is not installed: pip install "
                 f"'resight[{config.tracker}]'."
             )
-        self._accelerator = Accelerator(log_with=config.tracker, project_dir=str(run.path))
-        settings = {name: str(value) for name, value in flatten(config.model_dump()).items()}
-        self._accelerator.init_trackers("resight", settings)
+
+    def start(self) -> None:
+        """Opens the tracker.
+
+        Raises:
+            ResightError: the tracker failed.
+        """
+        if self._config.tracker == "none":
+            return
+        from accelerate import Accelerator
+
+        settings = {name: str(value) for name, value in flatten(self._config.model_dump()).items()}
+        with self._explained():
+            self._accelerator = Accelerator(log_with=self._config.tracker, project_dir=str(self._run.path))
+            self._accelerator.init_trackers("resight", settings)
 
     def log(self, record: dict[str, Any]) -> None:
-        """Sends the numbers of an epoch's metrics."""
+        """Sends the numbers of an epoch's metrics.
+
+        Raises:
+            ResightError: the tracker failed.
+        """
         if self._accelerator is not None:
             numbers = {name: value for name, value in record.items() if isinstance(value, int | float)}
-            self._accelerator.log(numbers, step=record["epoch"])
+            with self._explained():
+                self._accelerator.log(numbers, step=record["epoch"])
 
     def end(self) -> None:
-        """Closes the tracker."""
+        """Closes the tracker.
+
+        Raises:
+            ResightError: the tracker failed.
+        """
         if self._accelerator is not None:
-            self._accelerator.end_training()
+            with self._explained():
+                self._accelerator.end_training()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        name = self._config.tracker
+        try:
+            yield
+        except Exception as error:  # whatever the tracker's package raises
+            raise CannotWrite(
+                f"tracker={name} failed ({' '.join(str(error).split())}): mend it, or go on without it by "
+                "tracker=none. All its figures are in metrics.jsonl, too."
+            ) from error
