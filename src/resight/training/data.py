@@ -14,7 +14,7 @@ from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
 from resight.errors import ResightError
 from resight.methods import METHODS, EpochData, MethodData, Needs
-from resight.training.config import TrainConfig, is_read
+from resight.training.config import DEFAULT_RECIPE, TrainConfig, build_config, is_read, recipes
 from resight.training.reporting import Reporter
 from resight.training.run import table_fingerprint
 
@@ -95,8 +95,8 @@ class TrainingData:
         if needs.identities:
             crops.require("identity", method.name)
         use = camera_use(config, needs)
-        for setting in use:
-            crops.require("camera", f"{method.name} with {setting} set")
+        if use and crops.camera is None:
+            raise ResightError(_explain_missing_cameras(method.name, use, crops))
         open_cache = partial(
             open_pixel_cache,
             height=config.encoder.height,
@@ -105,6 +105,7 @@ class TrainingData:
             max_unreadable=config.max_unreadable,
             progress=reporter.progress,
         )
+        reporter.progress("reading crops", 0, len(crops))
         pixels = open_cache(crops)
         fingerprint = table_fingerprint(pixels.table, pixels.digest)
         opened = None if source is None else _open_source(open_cache(source))
@@ -156,6 +157,19 @@ def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
     }
     first, last = ([name] if value and is_read(name, needs) else [] for name, value in shared.items())
     return (*first, *needs.cameras, *last)
+
+
+def _explain_missing_cameras(method: str, use: tuple[str, ...], crops: CropTable) -> str:
+    without = ""
+    if DEFAULT_RECIPE in recipes()[method]:
+        default = build_config(method)
+        if not camera_use(default, METHODS[method].needs(default.method)):
+            without = f", or train without cameras: the recipe {DEFAULT_RECIPE} uses none"
+    return (
+        f"{method} with {use[0]} set needs the column 'camera', which the crop table read from {crops.root} as "
+        f"'{crops.source}' does not have. Move the crops of each camera into one sub-folder per camera, or list them "
+        f"in a CSV file with the columns path and camera{without}."
+    )
 
 
 def _check_source(name: str, source: CropTable | None, identities: int | None, table: CropTable) -> CropTable:
