@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,12 +86,14 @@ def train(
     if resume and out is None:
         raise ResightError("--resume needs --out RUN, the run folder to go on with.")
     with reporter(quiet) as report:
-        report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
+        if "torch" not in sys.modules:  # it takes seconds
+            report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
         from resight.common.devices import resolve_device
         from resight.entry import resolve_config, train_config
         from resight.export import check_picture_file
         from resight.scoring import can_be_scored
         from resight.training.config import DEFAULT_RECIPE
+        from resight.training.data import check_data
         from resight.training.loop import run_precision
         from resight.training.watch import describe_run
 
@@ -100,6 +103,8 @@ def train(
         if sheet is not None:
             check_picture_file(sheet)
         table = read(data, format, train_identities)
+        source_table = None if source is None else read(source, source_format)
+        check_data(config, table, source_table, source_identities)
         out = out or _fresh_folder(method)
         of_run = resume and recipe is None and not settings
         header = describe_run(
@@ -117,7 +122,7 @@ def train(
             config,
             table,
             out,
-            source=None if source is None else read(source, source_format),
+            source=source_table,
             source_identities=source_identities,
             resume=resume,
             cache=cache,
@@ -235,10 +240,13 @@ def demo(
     Example: **resight demo**
     """
     from resight.cli.tables import print_table, print_text
-    from resight.demo import run_demo
     from resight.sentences import percent
 
     with reporter(quiet) as report:
+        if "torch" not in sys.modules:
+            report.say("Starting the demo: loading PyTorch.")
+        from resight.demo import run_demo
+
         made = run_demo(out, settings=settings or [], crops=crops, device=device, reporter=report)
     rows = [
         (name, percent(record["test_mAP"]), percent(record["test_rank1"]))

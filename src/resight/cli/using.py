@@ -174,9 +174,10 @@ def cluster(
         if sheet is not None:
             write_picture(sheet, cluster_sheet(pixels.images, pixels.table, features, labels.labels), optimize=True)
     _name_unreadable(pixels)
+    identities = "1 identity" if labels.num_clusters == 1 else f"{labels.num_clusters} identities"
     print(
-        f"{labels.num_clusters} identit{'y' if labels.num_clusters == 1 else 'ies'} among {len(labels)} crops, {labels.num_outliers} crops in none, by "
-        f"{clustering.name}; the table is in {to}."
+        f"{identities} among {len(labels)} crops, {labels.num_outliers} crops in none, by {clustering.name}; the table "
+        f"is in {to}."
     )
 
     def again(*words: object, **changed: object) -> str:

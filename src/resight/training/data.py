@@ -83,20 +83,8 @@ class TrainingData:
             ResightError: the crops or the source lack what the method needs, or cannot be read.
         """
         reporter = reporter or Reporter()
-        method = METHODS[config.method.name]
-        needs = method.needs(config.method)
-        if not needs.groups and config.sampling.order == "clusters":
-            raise ResightError(f"{method.name} finds no clusters to make batches of: set sampling.order=crops.")
-        if needs.source:
-            source = _check_source(method.name, source, source_identities, table)
-        elif source is not None:
-            raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
-        crops = table.subset(TRAIN)
-        if needs.identities:
-            crops.require("identity", method.name)
-        use = camera_use(config, needs)
-        if use and crops.camera is None:
-            raise ResightError(_explain_missing_cameras(method.name, use, crops))
+        crops, source = check_data(config, table, source, source_identities)
+        needs = METHODS[config.method.name].needs(config.method)
         open_cache = partial(
             open_pixel_cache,
             height=config.encoder.height,
@@ -109,7 +97,7 @@ class TrainingData:
         pixels = open_cache(crops)
         fingerprint = table_fingerprint(pixels.table, pixels.digest)
         opened = None if source is None else _open_source(open_cache(source))
-        return cls(pixels, needs, use, fingerprint, device, opened)
+        return cls(pixels, needs, camera_use(config, needs), fingerprint, device, opened)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -147,6 +135,40 @@ class TrainingData:
         if self.source is not None:
             data["source"] = crops(self.source.pixels, self.source.fingerprint) | {"people": [*self.source.names]}
         return data
+
+
+def check_data(
+    config: TrainConfig, table: CropTable, source: CropTable | None = None, source_identities: int | None = None
+) -> tuple[CropTable, CropTable | None]:
+    """Checks that crops and source have what a run needs, before any of them is read.
+
+    Args:
+        config: The settings.
+        table: All crops.
+        source: Labelled crops of other identities, for a method that needs them.
+        source_identities: Use only this many identities of the source.
+
+    Returns:
+        The crops to train on, and the crops of the source to use.
+
+    Raises:
+        ResightError: the crops or the source lack what the method needs.
+    """
+    method = METHODS[config.method.name]
+    needs = method.needs(config.method)
+    if not needs.groups and config.sampling.order == "clusters":
+        raise ResightError(f"{method.name} finds no clusters to make batches of: set sampling.order=crops.")
+    if needs.source:
+        source = _check_source(method.name, source, source_identities, table)
+    elif source is not None:
+        raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
+    crops = table.subset(TRAIN)
+    if needs.identities:
+        crops.require("identity", method.name)
+    use = camera_use(config, needs)
+    if use and crops.camera is None:
+        raise ResightError(_explain_missing_cameras(method.name, use, crops))
+    return crops, source
 
 
 def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
