@@ -108,7 +108,7 @@ def test_cluster_remarks_on_odd_clusters_and_its_advice_runs(
     status, out, _ = resight(*advice, "-q")
     assert status == 0
     assert out.startswith("30 identities among 96 crops")
-    assert "Remark: There" not in out
+    assert "Note: There" not in out
     (advice,) = suggested(resight(*words, "--eps", 0.05, "min_samples=1")[1])
     assert advice[-2:] == ["min_samples=1", "eps=0.15"]
     assert resight(*advice, "-q")[0] == 0

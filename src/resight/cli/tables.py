@@ -61,7 +61,7 @@ def print_text(text: str, indent: int = 0) -> None:
 def print_remarks(remarks: Sequence[tuple[str, str]]) -> None:
     """Prints what is odd about a result and, under each sentence, the command that mends it, if there is one."""
     for text, command in remarks:
-        print_text(f"Remark: {text}")
+        print_text(f"Note: {text}")
         if command:
             print(f"  {command}")
 

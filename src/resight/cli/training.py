@@ -88,6 +88,7 @@ def train(
     with reporter(quiet) as report:
         if "torch" not in sys.modules:  # it takes seconds
             report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
+        import resight.crops
         from resight.common.devices import resolve_device
         from resight.entry import resolve_config, train_config
         from resight.export import check_picture_file
@@ -116,8 +117,8 @@ def train(
             out=out,
         )
         report.header(*header)
-        for remark in _layout_remarks(table):
-            report.say(f"Remark: {remark}")
+        for note in getattr(resight.crops, "remarks", lambda table: [])(table):
+            report.say(f"Note: {note}")
         model = train_config(
             config,
             table,
@@ -161,14 +162,6 @@ def train(
     if drawn:
         print(drawn)
     print(f"Next: {shell(*next_words)}")
-
-
-def _layout_remarks(table: CropTable) -> list[str]:
-    """What is odd about the layout of the crops' folder."""
-    from resight.crops import check
-
-    find = getattr(check, "layout_remarks", None)
-    return find(table) if find else []
 
 
 def _draw_sheet(file: Path, model: Model, table: CropTable, cache: Path | None, report: Reporter) -> str:

@@ -78,13 +78,13 @@ def _describe_cameras(config: TrainConfig, crops: CropTable) -> str:
     used, method = uses_cameras(config), METHODS[config.method.name]
     if crops.camera is None:
         text = "not known."
-        offer = f"With one sub-folder per camera, or a column 'camera' in a table, --recipe {CAMERA_RECIPE} uses them"
     else:
         text = f"{len(np.unique(crops.camera))}, " + (f"used ({', '.join(used)})" if used else "not used.")
-        offer = f"--recipe {CAMERA_RECIPE} uses them"
     if used or not has_camera_recipe(method.name):
         return text
-    return f"{text} {offer}{f': {method.cameras_worth}' if method.cameras_worth else ''}."
+    verb = "would use" if crops.camera is None else "uses"
+    worth = f": {method.cameras_worth}" if method.cameras_worth else ""
+    return f"{text} --recipe {CAMERA_RECIPE} {verb} them{worth}."
 
 
 def _describe_device(config: TrainConfig, precision: str, device: torch.device) -> str:
@@ -177,5 +177,5 @@ class Watch:
             if count == self._PATIENCE:
                 advice = advise(kind, self._config)
                 text = f" If this stays, train with {advice} (now {advice.now})." if advice else ""
-                sentences.append(f"Remark: for {count} epochs now: {remarks[kind]}{text}")
+                sentences.append(f"Note: for {count} epochs now: {remarks[kind]}{text}")
         return sentences
