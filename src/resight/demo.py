@@ -12,14 +12,17 @@ import torch
 
 from resight.common.devices import resolve_device
 from resight.encoders import Encoder
-from resight.entry import train
+from resight.entry import train_config
 from resight.export import write_picture
 from resight.model import Model
 from resight.pictures import cluster_sheet, retrieval_sheet
 from resight.scoring import labelled_test_crops
 from resight.synthesis import world_config, write_world
+from resight.training.config import build_config
+from resight.training.loop import run_precision
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
+from resight.training.watch import describe_run
 
 METHOD, RECIPE = "cluster_contrast", "synthetic"
 
@@ -84,16 +87,12 @@ def run_demo(
     reporter.say(f"1. A world of {config.identities} people in {config.cameras} cameras: {verb}.")
 
     reporter.say("2. Training without labels; identities are used for the figures only.")
-    model = train(
-        METHOD,
-        made.table,
-        folder / "run",
-        recipe=RECIPE,
-        settings=settings,
-        resume=True,
-        device=device,
-        reporter=reporter,
+    training = build_config(METHOD, RECIPE, settings)
+    run_folder, precision = folder / "run", run_precision(training, device)
+    reporter.header(
+        *describe_run(training, made.table, recipe=RECIPE, precision=precision, device=device, out=run_folder)
     )
+    model = train_config(training, made.table, run_folder, resume=True, device=device, reporter=reporter)
     run = model.run
     assert run is not None
     records = run.read_metrics()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _HEAT = np.array([(10, 10, 46), (92, 22, 118), (190, 44, 74), (246, 138, 22), (253, 253, 170)], np.float64)
 
 
+#: Clusters on a sheet of clusters, unless another number is asked for.
+SHEET_ROWS = 8
+
+
 def retrieval_sheet(
     images: Images, table: CropTable, features: np.ndarray, *, queries: int = 8, shown: int = 10
 ) -> Image.Image:
@@ -62,7 +66,7 @@ def cluster_sheet(
     features: np.ndarray,
     labels: np.ndarray,
     *,
-    clusters: int = 8,
+    clusters: int = SHEET_ROWS,
     shown: int = 12,
 ) -> Image.Image:
     """Draws clusters of all sizes and their crops, the most typical crop first.
@@ -181,4 +185,8 @@ def _picture(images: Images, row: int) -> np.ndarray:
 
 
 def _camera(table: CropTable, row: int) -> str | None:
-    return None if table.camera is None else f"camera {table.camera[row]}"
+    if table.camera is None:
+        return None
+    number = int(table.camera[row])
+    name = (table.camera_names or {}).get(number, str(number))
+    return f"camera {name}" if name.isdecimal() else name

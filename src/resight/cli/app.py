@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from resight import __version__
 from resight.cli import catalogue, data, scores, training, using
 
+
+class _Plain:
+    """Leaves the types of arguments and flags out of the help: typer would print <list[str]> and <bool>."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False) or param.param_type_name == "argument":
+                param.display_type_rich = lambda ctx: None
+        return params
+
+
+class _Command(_Plain, TyperCommand):
+    pass
+
+
+class _Group(_Plain, TyperGroup):
+    pass
+
+
 app = typer.Typer(
     name="resight",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Learn to recognise the same person across cameras, without one label.\n\n"
-    "Start with **resight check PATH**, then **resight train cluster_contrast --data PATH**.",
+    "Start with **resight demo**. With crops of your own: **resight check PATH**, then "
+    "**resight train cluster_contrast --data PATH**.",
 )
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -28,7 +51,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 for _title, _commands in _GROUPS.items():
     for _command in _commands:
-        app.command(rich_help_panel=_title)(_command)
+        app.command(cls=_Command, rich_help_panel=_title)(_command)
 
 
 def _version(value: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +74,15 @@ CacheOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print plain lines instead of progress bars.")]
+SheetOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--sheet",
+        metavar="FILE",
+        help="Picture to write, .png or .jpg: some clusters of the crops, one per row.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
 FlipOption = Annotated[
     bool | None,
@@ -88,6 +99,16 @@ def read(data: Path, format: str, train_identities: int | None = None) -> CropTa
     from resight.crops import read_crops
 
     return read_crops(data, format, train_identities=train_identities)
+
+
+def shell(*words: object) -> str:
+    """A command as it is typed in a shell."""
+    return shlex.join(map(str, words))
+
+
+def given(options: Mapping[str, object]) -> list[object]:
+    """The words of those options whose value is neither None nor ``auto``."""
+    return [word for name, value in options.items() if value not in (None, "auto") for word in (name, value)]
 
 
 def reporter(quiet: bool) -> Reporter:

@@ -67,13 +67,14 @@ def evaluate(
     Example: **resight evaluate runs/first --data Market-1501-v15.09.15 --rerank**
     """
     from resight.cli.tables import print_scores
-    from resight.evaluation import RerankOptions
-    from resight.model import load
-    from resight.scoring import evaluate as evaluate_model
 
-    model = load(run, device, epoch=epoch)
-    table = read(data, format, train_identities)
     with reporter(quiet) as report:
+        from resight.evaluation import RerankOptions
+        from resight.model import load
+        from resight.scoring import evaluate as evaluate_model
+
+        model = load(run, device, epoch=epoch)
+        table = read(data, format, train_identities)
         scores = evaluate_model(
             model,
             table,
@@ -127,13 +128,14 @@ def transfer(
     Example: **resight transfer runs/source runs/adapted --source-data dukemtmc --data market1501**
     """
     from resight.cli.tables import print_text, print_transfer
-    from resight.model import load
     from resight.sentences import describe_model
-    from resight.transfer import transfer_report
 
-    models = [load(run, device) for run in (source, *(adapted or []))]
-    tables = read(source_data, source_format, source_identities), read(data, format, train_identities)
     with reporter(quiet) as report:
+        from resight.model import load
+        from resight.transfer import transfer_report
+
+        models = [load(run, device) for run in (source, *(adapted or []))]
+        tables = read(source_data, source_format, source_identities), read(data, format, train_identities)
         rows = transfer_report(models[0], *tables, models[1:], flip=flip, cache=cache, progress=report.progress)
     if as_json:
         print(json.dumps(rows))

@@ -46,12 +46,24 @@ def print_table(
 
 def print_text(text: str, indent: int = 0) -> None:
     """Prints a sentence, wrapped to the width of the terminal, behind ``indent`` spaces."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.text import Text
+    import textwrap
 
-    if text:
-        Console().print(Padding(Text(text), (0, 0, 0, indent), expand=False))
+    from rich.console import Console
+
+    for line in text.splitlines():
+        margin = " " * indent
+        wrapped = textwrap.wrap(
+            line, Console().width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False
+        )
+        print("\n".join(wrapped))
+
+
+def print_remarks(remarks: Sequence[tuple[str, str]]) -> None:
+    """Prints what is odd about a result and, under each sentence, the command that mends it, if there is one."""
+    for text, command in remarks:
+        print_text(f"Note: {text}")
+        if command:
+            print(f"  {command}")
 
 
 def print_scores(scores: Mapping[str, Any], title: str = "Retrieval, last epoch") -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,10 +17,19 @@ from resight.cli.options import (
     FormatOption,
     QuietOption,
     SettingsArgument,
+    SheetOption,
     SplitOption,
+    given,
     read,
     reporter,
+    shell,
 )
+from resight.errors import ResightError
+
+if TYPE_CHECKING:
+    from resight.crops import CropTable
+    from resight.model import Model
+    from resight.training.reporting import Reporter
 
 
 def train(
@@ -57,6 +68,7 @@ def train(
         ),
     ] = None,
     source_format: Annotated[str, typer.Option(metavar="NAME", help="Format of the source, as for --format.")] = "auto",
+    sheet: SheetOption = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the run in --out after a stop, or longer: --resume epochs=40."),
@@ -73,32 +85,57 @@ def train(
 
     Example: **resight train cluster_contrast --data cameras/ --out runs/first epochs=20**
     """
-    from resight.cli.tables import print_scores
-    from resight.common.devices import resolve_device
-    from resight.entry import resolve_config, train_config
-    from resight.errors import ResightError
-    from resight.scoring import can_be_scored
+    from resight.cli.tables import print_remarks, print_scores
 
     if resume and out is None:
         raise ResightError("--resume needs --out RUN, the run folder to go on with.")
-    # A slip in a setting is reported before the crops are read.
-    config = resolve_config(method, recipe, settings or [], resume=out if resume else None)
-    resolve_device(device)
-    table = read(data, format, train_identities)
-    out = out or _fresh_folder(method)
     with reporter(quiet) as report:
+        if "torch" not in sys.modules:  # it takes seconds
+            report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
+        import resight.crops
+        from resight.common.devices import resolve_device
+        from resight.entry import resolve_config, train_config
+        from resight.export import check_picture_file
+        from resight.scoring import can_be_scored
+        from resight.training.config import DEFAULT_RECIPE
+        from resight.training.data import check_data
+        from resight.training.loop import run_precision
+        from resight.training.watch import describe_run
+
+        # A slip in a setting is reported before the crops are read.
+        config = resolve_config(method, recipe, settings or [], resume=out if resume else None)
+        chosen_device = resolve_device(device)
+        if sheet is not None:
+            check_picture_file(sheet)
+        table = read(data, format, train_identities)
+        source_table = None if source is None else read(source, source_format)
+        check_data(config, table, source_table, source_identities)
+        out = out or _fresh_folder(method)
+        of_run = resume and recipe is None and not settings
+        header = describe_run(
+            config,
+            table,
+            recipe=None if of_run else recipe or DEFAULT_RECIPE,
+            precision=run_precision(config, chosen_device),
+            device=chosen_device,
+            out=out,
+        )
+        report.header(*header)
+        for note in getattr(resight.crops, "remarks", lambda table: [])(table):
+            report.say(f"Note: {note}")
         model = train_config(
             config,
             table,
             out,
-            source=None if source is None else read(source, source_format),
+            source=source_table,
             source_identities=source_identities,
             resume=resume,
             overwrite=overwrite,
             cache=cache,
-            device=device,
+            device=chosen_device,
             reporter=report,
         )
+        drawn = "" if sheet is None else _draw_sheet(sheet, model, table, cache, report)
     run = model.run
     assert run is not None
     if can_be_scored(table):
@@ -108,7 +145,76 @@ def train(
     else:
         print("No identities were held out (--train-identities N does so), so there is nothing to score against.")
     print(f"The model and its metrics are in {run.path}.")
-    print(f"Next: resight cluster {run.path} --data {data} --to identities.csv")
+
+    options = {
+        "--format": format,
+        "--train-identities": train_identities,
+        "--source": source,
+        "--source-identities": source_identities,
+        "--source-format": source_format,
+        "--device": device,
+    }
+
+    def again(setting: str = "", other_recipe: str | None = None) -> str:
+        """This command with another setting or recipe, into another folder."""
+        changed = given(options | {"--recipe": other_recipe or recipe})
+        words = [*(settings or []), setting] if setting else settings or []
+        return shell("resight", "train", method, "--data", data, *changed, *words)
+
+    next_words = ["resight", "cluster", run.path, "--data", data, "--to", "identities.csv"]
+    next_words += given({"--sheet": "clusters.png" if sheet is None else None, "--format": format})
+    print_remarks(_remarks(model, table, again))
+    if drawn:
+        print(drawn)
+    print(f"Next: {shell(*next_words)}")
+
+
+def _draw_sheet(file: Path, model: Model, table: CropTable, cache: Path | None, report: Reporter) -> str:
+    """Draws clusters of the training crops, by the trained model. Returns a sentence about the sheet."""
+    from resight.clustering import NoClusters
+    from resight.crops import TRAIN
+    from resight.export import write_picture
+    from resight.pictures import SHEET_ROWS, cluster_sheet
+
+    pixels = model.open_cache(table.subset(TRAIN), cache, progress=report.progress)
+    features = model.embed_cached(pixels, progress=report.progress)
+    try:
+        labels = model.cluster(features, pixels.table)
+    except NoClusters as error:
+        return f"There is no sheet to draw. {error}"
+    write_picture(file, cluster_sheet(pixels.images, pixels.table, features, labels.labels), optimize=True)
+    return (
+        f"{file} shows {min(SHEET_ROWS, labels.num_clusters)} of {labels.num_clusters} clusters that the model finds "
+        "among the training crops, the most typical crop of each first."
+    )
+
+
+def _remarks(model: Model, table: CropTable, again: Callable[..., str]) -> list[tuple[str, str]]:
+    """What is odd about the pseudo-labels of the last epoch, each with the command that may mend it."""
+    import numpy as np
+
+    from resight.clustering.remarks import odd_clusters
+    from resight.crops import TRAIN
+    from resight.training.watch import CAMERA_RECIPE, advise, has_camera_recipe, uses_cameras
+
+    assert model.run is not None
+    config, facts = model.config, model.run.read_data()
+    files = sorted((model.run.path / "labels").glob("*.npz"))
+    if facts["identity_use"] or not files:
+        return []
+    labels = np.load(files[-1])["labels"]
+    unreadable, crops = {path for path, _ in facts["unreadable"]}, table.subset(TRAIN)
+    crops = crops.select([row for row, path in enumerate(crops.paths) if path not in unreadable])
+    remarks = []
+    for kind, text in odd_clusters(labels, crops.camera):
+        advice = advise(kind, config)
+        if kind == "cameras" and has_camera_recipe(config.method.name) and not uses_cameras(config):
+            remarks.append((f"{text} Use the camera labels:", again(other_recipe=CAMERA_RECIPE)))
+        elif advice is not None:
+            remarks.append((f"{text} Try {advice} (now {advice.now}):", again(str(advice))))
+        else:
+            remarks.append((f"{text} No setting of the clustering mends this: train longer.", ""))
+    return remarks
 
 
 def _fresh_folder(method: str) -> Path:
@@ -132,10 +238,13 @@ def demo(
     Example: **resight demo**
     """
     from resight.cli.tables import print_table, print_text
-    from resight.demo import run_demo
     from resight.sentences import percent
 
     with reporter(quiet) as report:
+        if "torch" not in sys.modules:
+            report.say("Starting the demo: loading PyTorch.")
+        from resight.demo import run_demo
+
         made = run_demo(out, settings=settings or [], crops=crops, device=device, reporter=report)
     rows = [
         (name, percent(record["test_mAP"]), percent(record["test_rank1"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,27 +18,32 @@ from resight.cli.options import (
     FormatOption,
     QuietOption,
     RunArgument,
+    SheetOption,
+    given,
     read,
     reporter,
+    shell,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from resight.clustering import PseudoLabels
     from resight.crops.cache import PixelCache
+    from resight.identities import BottomUp, Dbscan, TwoStage
     from resight.model import Model
+    from resight.training.reporting import Reporter
 
 
 def _embed(
-    model: Model, data: Path, format: str, flip: bool | None, cache: Path | None, quiet: bool
+    model: Model, data: Path, format: str, flip: bool | None, cache: Path | None, report: Reporter
 ) -> tuple[PixelCache, np.ndarray]:
-    """The crops that could be read and their embeddings; names the crops that could not."""
+    """The crops that could be read and their embeddings."""
     table = read(data, format)
-    with reporter(quiet) as report:
-        pixels = model.open_cache(table, cache, progress=report.progress)
-        features = model.embed_cached(pixels, flip, report.progress)
-    _name_unreadable(pixels)
-    return pixels, features
+    report.progress("reading crops", 0, len(table))
+    pixels = model.open_cache(table, cache, progress=report.progress)
+    report.progress("embedding", 0, len(pixels))
+    return pixels, model.embed_cached(pixels, flip, report.progress)
 
 
 def _name_unreadable(pixels: PixelCache) -> None:
@@ -64,11 +70,13 @@ def embed(
 
     Example: **resight embed runs/first --data cameras/ --to embeddings.parquet**
     """
-    from resight.export import check_embedding_file, write_embeddings
-    from resight.model import load
+    with reporter(quiet) as report:
+        from resight.export import check_embedding_file, write_embeddings
+        from resight.model import load
 
-    check_embedding_file(to)
-    pixels, features = _embed(load(run, device, epoch=epoch), data, format, flip, cache, quiet)
+        check_embedding_file(to)
+        pixels, features = _embed(load(run, device, epoch=epoch), data, format, flip, cache, report)
+    _name_unreadable(pixels)
     write_embeddings(to, pixels.table, features)
     print(f"{len(features)} embeddings of {features.shape[1]} numbers are in {to}.")
 
@@ -127,6 +135,7 @@ def cluster(
             metavar="N", help="dbscan: neighbours of a core crop; the run's if not given.", show_default=False
         ),
     ] = None,
+    sheet: SheetOption = None,
     flip: FlipOption = None,
     device: DeviceOption = "auto",
     cache: CacheOption = None,
@@ -139,26 +148,65 @@ def cluster(
     Three algorithms: 'dbscan' finds the number of identities itself; 'two_stage' is k-means, of which each centroid
     keeps its nearest crops; 'bottom_up' merges single crops and leaves none out.
 
-    Example: **resight cluster runs/first --data cameras/ --to identities.csv**
+    Example: **resight cluster runs/first --data cameras/ --to identities.csv --sheet clusters.png**
     """
-    from resight.export import check_cluster_file, write_clusters
-    from resight.model import load
-    from resight.training.config import parse_overrides
+    from resight.cli.tables import print_remarks
 
-    check_cluster_file(to)
-    # Sentences name settings as a run does, clustering.eps, say: both names work here.
-    changes = {name.rpartition(".")[2]: value for name, value in parse_overrides(settings or []).items()}
-    changes |= {name: value for name, value in (("eps", eps), ("min_samples", min_samples)) if value is not None}
-    changes |= {"clusters": clusters} if clusters is not None else {}
-    model = load(run, device, epoch=epoch)
-    clustering = model.clustering(None if algorithm is None else algorithm.value, changes)
-    pixels, features = _embed(model, data, format, flip, cache, quiet)
-    labels = clustering(features, pixels.table.camera, model.device)
-    write_clusters(to, pixels.table, labels.labels)
+    with reporter(quiet) as report:
+        from resight.export import check_cluster_file, check_picture_file, write_clusters, write_picture
+        from resight.model import load
+        from resight.pictures import SHEET_ROWS, cluster_sheet
+        from resight.training.config import parse_overrides
+
+        check_cluster_file(to)
+        if sheet is not None:
+            check_picture_file(sheet)
+        # Sentences name settings as a run does, clustering.eps, say: both names work here.
+        changes = {name.rpartition(".")[2]: value for name, value in parse_overrides(settings or []).items()}
+        changes |= {name: value for name, value in (("eps", eps), ("min_samples", min_samples)) if value is not None}
+        changes |= {"clusters": clusters} if clusters is not None else {}
+        model = load(run, device, epoch=epoch)
+        clustering = model.clustering(None if algorithm is None else algorithm.value, changes)
+        pixels, features = _embed(model, data, format, flip, cache, report)
+        report.progress("clustering", 0, 1)
+        labels = clustering(features, pixels.table.camera, model.device)
+        write_clusters(to, pixels.table, labels.labels)
+        if sheet is not None:
+            write_picture(sheet, cluster_sheet(pixels.images, pixels.table, features, labels.labels), optimize=True)
+    _name_unreadable(pixels)
+    identities = "1 identity" if labels.num_clusters == 1 else f"{labels.num_clusters} identities"
     print(
-        f"{labels.num_clusters} identities among {len(labels)} crops, {labels.num_outliers} crops in none, by "
-        f"{clustering.name}; the table is in {to}."
+        f"{identities} among {len(labels)} crops, {labels.num_outliers} crops in none, by {clustering.name}; the table "
+        f"is in {to}."
     )
+
+    def again(*words: object, **changed: object) -> str:
+        """This command with other settings and further words."""
+        values = [f"{name}={str(value).lower()}" for name, value in (changes | changed).items()]
+        options = {"--format": format, "--epoch": epoch, "--algorithm": algorithm and algorithm.value}
+        return shell("resight", "cluster", run, "--data", data, "--to", to, *given(options), *values, *words)
+
+    print_remarks(_remarks(labels, pixels, clustering, again))
+    if sheet is None:
+        print(f"Next: {again('--sheet', 'clusters.png')}")
+    else:
+        print(f"{sheet} shows {min(SHEET_ROWS, labels.num_clusters)} of them, the most typical crop of each first.")
+
+
+def _remarks(
+    labels: PseudoLabels, pixels: PixelCache, clustering: Dbscan | TwoStage | BottomUp, again: Callable[..., str]
+) -> list[tuple[str, str]]:
+    """What is odd about clusters, each with the command that may mend it."""
+    from resight.clustering.remarks import odd_clusters, remedy
+
+    remarks = []
+    for kind, text in odd_clusters(labels.labels, pixels.table.camera):
+        if found := remedy(kind, clustering.name, settings := clustering.model_dump()):
+            name, value = found
+            remarks.append((f"{text} Try {name}={str(value).lower()} (now {settings[name]}):", again(**{name: value})))
+        else:
+            remarks.append((f"{text} No setting of {clustering.name} mends this: train longer, or with cameras.", ""))
+    return remarks
 
 
 def describe(
@@ -188,20 +236,23 @@ def describe(
 
     from resight.cli.tables import print_table
     from resight.errors import ResightError
-    from resight.export import check_description_file, write_descriptions
-    from resight.methods.mar import ReferenceAgents
-    from resight.model import load
 
-    if to is not None:
-        check_description_file(to)
-    model = load(run, device, epoch=epoch)
-    reference = model.extension
-    if not isinstance(reference, ReferenceAgents):
-        raise ResightError(
-            f"{run} is a run of {model.config.method.name}, which has no reference identities to describe crops by: "
-            "train a model with the method mar."
-        )
-    pixels, features = _embed(model, data, format, flip, cache, quiet)
+    with reporter(quiet) as report:
+        from resight.export import check_description_file, write_descriptions
+        from resight.methods.mar import ReferenceAgents
+        from resight.model import load
+
+        if to is not None:
+            check_description_file(to)
+        model = load(run, device, epoch=epoch)
+        reference = model.extension
+        if not isinstance(reference, ReferenceAgents):
+            raise ResightError(
+                f"{run} is a run of {model.config.method.name}, which has no reference identities to describe crops "
+                "by: train a model with the method mar."
+            )
+        pixels, features = _embed(model, data, format, flip, cache, report)
+    _name_unreadable(pixels)
     names, shares = reference.describe(features, top)
     if to is not None:
         write_descriptions(to, pixels.table, names, shares)
@@ -245,15 +296,15 @@ def attention(
     """
     import numpy as np
 
-    from resight.export import check_picture_file, write_picture
-    from resight.model import load
-    from resight.pictures import attention_sheet
-
-    check_picture_file(to)
-    model = load(run, device, epoch=epoch)
-    table = read(data, format)
-    shown = np.linspace(0, len(table) - 1, min(crops, len(table))).round().astype(int)
     with reporter(quiet) as report:
+        from resight.export import check_picture_file, write_picture
+        from resight.model import load
+        from resight.pictures import attention_sheet
+
+        check_picture_file(to)
+        model = load(run, device, epoch=epoch)
+        table = read(data, format)
+        shown = np.linspace(0, len(table) - 1, min(crops, len(table))).round().astype(int)
         pixels = model.open_cache(table.select(shown), cache, max_unreadable=1, progress=report.progress)
     _name_unreadable(pixels)
     maps = model.attention_maps(pixels.images)

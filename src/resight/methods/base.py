@@ -177,12 +177,14 @@ class Method(nn.Module, ABC, Generic[AnyOptions]):
         summary: One line for ``resight methods``.
         Options: The type of its constants.
         clustering_algorithm: How a trained model clusters other crops: a name in :mod:`resight.identities`.
+        cameras_worth: What the recipe 'cameras' was measured to gain, with its source; empty if it was not measured.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
     clustering_algorithm: ClassVar[str] = "dbscan"
+    cameras_worth: ClassVar[str] = ""
 
     def __init__(self, options: AnyOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__()

@@ -36,6 +36,9 @@ class ClusterContrast(Method[ClusterContrastOptions]):
     name = "cluster_contrast"
     summary = "one proxy per cluster, contrasted and moved by momentum (Dai et al. 2021)"
     Options = ClusterContrastOptions
+    cameras_worth = (
+        "on Market-1501 it reached 64.1 % mAP in 40 epochs, the recipe default 29.3 % in 12 (docs/results.md)"
+    )
 
     def __init__(self, options: ClusterContrastOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:
         super().__init__(options, clustering, encoder)

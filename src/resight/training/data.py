@@ -14,7 +14,7 @@ from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
 from resight.errors import ResightError
 from resight.methods import METHODS, EpochData, MethodData, Needs
-from resight.training.config import TrainConfig, is_read
+from resight.training.config import DEFAULT_RECIPE, TrainConfig, build_config, is_read, recipes
 from resight.training.reporting import Reporter
 from resight.training.run import table_fingerprint
 
@@ -83,20 +83,8 @@ class TrainingData:
             ResightError: the crops or the source lack what the method needs, or cannot be read.
         """
         reporter = reporter or Reporter()
-        method = METHODS[config.method.name]
-        needs = method.needs(config.method)
-        if not needs.groups and config.sampling.order == "clusters":
-            raise ResightError(f"{method.name} finds no clusters to make batches of: set sampling.order=crops.")
-        if needs.source:
-            source = _check_source(method.name, source, source_identities, table)
-        elif source is not None:
-            raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
-        crops = table.subset(TRAIN)
-        if needs.identities:
-            crops.require("identity", method.name)
-        use = camera_use(config, needs)
-        for setting in use:
-            crops.require("camera", f"{method.name} with {setting} set")
+        crops, source = check_data(config, table, source, source_identities)
+        needs = METHODS[config.method.name].needs(config.method)
         open_cache = partial(
             open_pixel_cache,
             height=config.encoder.height,
@@ -105,10 +93,11 @@ class TrainingData:
             max_unreadable=config.max_unreadable,
             progress=reporter.progress,
         )
+        reporter.progress("reading crops", 0, len(crops))
         pixels = open_cache(crops)
         fingerprint = table_fingerprint(pixels.table, pixels.digest)
         opened = None if source is None else _open_source(open_cache(source))
-        return cls(pixels, needs, use, fingerprint, device, opened)
+        return cls(pixels, needs, camera_use(config, needs), fingerprint, device, opened)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -148,6 +137,40 @@ class TrainingData:
         return data
 
 
+def check_data(
+    config: TrainConfig, table: CropTable, source: CropTable | None = None, source_identities: int | None = None
+) -> tuple[CropTable, CropTable | None]:
+    """Checks that crops and source have what a run needs, before any of them is read.
+
+    Args:
+        config: The settings.
+        table: All crops.
+        source: Labelled crops of other identities, for a method that needs them.
+        source_identities: Use only this many identities of the source.
+
+    Returns:
+        The crops to train on, and the crops of the source to use.
+
+    Raises:
+        ResightError: the crops or the source lack what the method needs.
+    """
+    method = METHODS[config.method.name]
+    needs = method.needs(config.method)
+    if not needs.groups and config.sampling.order == "clusters":
+        raise ResightError(f"{method.name} finds no clusters to make batches of: set sampling.order=crops.")
+    if needs.source:
+        source = _check_source(method.name, source, source_identities, table)
+    elif source is not None:
+        raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
+    crops = table.subset(TRAIN)
+    if needs.identities:
+        crops.require("identity", method.name)
+    use = camera_use(config, needs)
+    if use and crops.camera is None:
+        raise ResightError(_explain_missing_cameras(method.name, use, crops))
+    return crops, source
+
+
 def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
     """Settings by which a run uses camera labels; empty if it uses none."""
     shared = {
@@ -156,6 +179,19 @@ def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
     }
     first, last = ([name] if value and is_read(name, needs) else [] for name, value in shared.items())
     return (*first, *needs.cameras, *last)
+
+
+def _explain_missing_cameras(method: str, use: tuple[str, ...], crops: CropTable) -> str:
+    without = ""
+    if DEFAULT_RECIPE in recipes()[method]:
+        default = build_config(method)
+        if not camera_use(default, METHODS[method].needs(default.method)):
+            without = f", or train without cameras: the recipe {DEFAULT_RECIPE} uses none"
+    return (
+        f"{method} with {use[0]} set needs the column 'camera', which the crop table read from {crops.root} as "
+        f"'{crops.source}' does not have. Move the crops of each camera into one sub-folder per camera, or list them "
+        f"in a CSV file with the columns path and camera{without}."
+    )
 
 
 def _check_source(name: str, source: CropTable | None, identities: int | None, table: CropTable) -> CropTable:

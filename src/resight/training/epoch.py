@@ -57,6 +57,7 @@ def train_epoch(
 
     learner.encoder.train()
     records: list[dict[str, float]] = []
+    reporter.progress(f"epoch {epoch + 1}", 0, steps)
     for step, chosen in enumerate(drawn):
         images = crops(data.pixels, chosen)
         views = [view(images) for _ in range(data.needs.views)]

@@ -28,6 +28,7 @@ from resight.training.reporting import Reporter
 from resight.training.run import RunFolder, first_weights, runs_behind
 from resight.training.seeds import Stream, epoch_seed
 from resight.training.tracking import Tracker
+from resight.training.watch import Watch
 
 #: Called after an epoch with the encoder to use. What it returns is added to the epoch's metrics under ``test_``.
 Evaluate = Callable[[Encoder], dict[str, Any]]
@@ -144,7 +145,7 @@ def _train(
         run.append(run.metrics_file, record)
         reporter.epoch(record, config.epochs)
 
-    quality = _Quality(data)
+    quality, watch = _Quality(data), Watch(config, data.pixels.table.camera)
     for epoch in range(first_epoch, config.epochs):
         plan = learner.method.plan(epoch)
         if plan.finished:
@@ -156,7 +157,9 @@ def _train(
         with clock("embed"), explained_memory("embedding crops", smaller_embedding(config)):
             now = data.epoch_data(epoch, *_embed(learner, data, plan.embed, reporter))
         with clock("label"), explained_memory("labelling", "Train on fewer crops, or close other programs."):
+            reporter.progress("clustering", 0, 1)
             found = learner.method.label(now)
+            reporter.progress("clustering", 1, 1)
         with clock("train"), explained_memory("a training step", _smaller_steps(config)):
             losses = train_epoch(learner, data, now, plan, found.labels, reporter)
         record = {"epoch": epoch + 1, "lr": learner.rate(plan, epoch), **losses}
@@ -176,6 +179,8 @@ def _train(
         run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
         tracker.log(record)
         reporter.epoch(record, config.epochs, found.sentences)
+        for sentence in watch.look(found.labels) if data.needs.groups and not data.needs.identities else ():
+            reporter.say(sentence)
 
 
 def run_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bfloat16"]:
@@ -209,6 +214,7 @@ def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporte
     config, nothing = learner.config, np.empty((0, learner.encoder.dim), np.float32)
 
     def embed(images: Images) -> np.ndarray:
+        reporter.progress("embedding", 0, len(images))
         return embed_images(
             learner.labeller,
             images,
