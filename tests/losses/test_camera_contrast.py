@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -145,9 +143,7 @@ def test_no_gradient_into_the_proxies(form: CameraForm) -> None:
         pytest.param([(0, 0)], id="one proxy"),
     ],
 )
-def test_no_positive_anywhere_is_zero_with_a_zero_gradient(
-    proxies: list[tuple[int, int]], form: CameraForm
-) -> None:
+def test_no_positive_anywhere_is_zero_with_a_zero_gradient(proxies: list[tuple[int, int]], form: CameraForm) -> None:
     features = some(2, 0).requires_grad_()
     loss = loss_of(features, [(0, 0), (0, 0)], some(len(proxies), 1), proxies, form=form)
     loss.backward()

@@ -62,8 +62,8 @@ class PplrOptions(MethodOptions):
     )
     camera_form: CameraForm = Field(
         "separate",
-        description="softmax of the inter-camera loss: joint, over all positives and negatives, as published; separate, "
-        "over each positive and the negatives",
+        description="softmax of the inter-camera loss: over all positives and the negatives (joint, as published), or "
+        "over each positive and the negatives (separate)",
     )
 
 

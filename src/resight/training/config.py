@@ -27,7 +27,7 @@ DEFAULT_RECIPE = "default"
 
 
 #: Former names of settings, which are still understood.
-RENAMED = {"encoder.start": "encoder.init_from"}
+RENAMED = {"encoder.start": "encoder.init_from", "sampling.prefer_other_cameras": "sampling.cameras"}
 
 
 class EMAConfig(BaseModel):
@@ -117,7 +117,7 @@ def is_read(name: str, needs: Needs) -> bool:
     """
     if name in ("sampling.source_crops", "sampling.source_apart"):
         return needs.source
-    if name == "sampling.prefer_other_cameras":
+    if name == "sampling.cameras":
         return needs.groups
     return not name.startswith("clustering.") or any(
         name == own or name.startswith(f"{own}.") for own in needs.settings
