@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,12 +27,12 @@ import torch
 from hard_features import hard_features, hard_world
 from torch import nn
 
+from resight.common.devices import resolve_device
 from resight.crops import CropTable
 from resight.encoders import embed_images
-from resight.methods import METHODS, Batch
+from resight.methods import METHODS, Batch, EpochData, MethodData
 from resight.training.config import TrainConfig, build_config
-from resight.training.loop import _accelerator, _Learner
-from resight.training.run import RunFolder
+from resight.training.learner import Learner
 from resight.training.sampling import batches
 
 #: What is timed of a method's labels by itself: a stage's name, where it is called from, and what it is called there.
@@ -47,10 +46,18 @@ STAGES = (
 class Side:
     """A method with settings of its own, and the seconds of what it did."""
 
-    def __init__(self, config: TrainConfig, table: CropTable, folder: Path) -> None:
-        self.config, self.table = config, table
-        self.source = table if METHODS[config.method.name].uses_source else None  # the same crops, for their cost
-        self.learner = _Learner(config, _accelerator(config, RunFolder(folder)), table, self.source)
+    def __init__(self, config: TrainConfig, table: CropTable) -> None:
+        self.config = config
+        self.needs = METHODS[config.method.name].needs(config.method)
+        identity = table.require("identity", "A source")
+        self.data: dict[str, Any] = {
+            "table": table if self.needs.identities else table.without_labels(),
+            "device": resolve_device(),
+        }
+        if self.needs.source:  # the same crops, for their cost
+            names, labels = np.unique(identity, return_inverse=True)
+            self.data |= {"source_labels": labels, "source_names": tuple(map(str, names))}
+        self.learner = Learner(config, MethodData(**self.data))
         self.method = self.learner.method
         self.seconds: dict[str, list[float]] = {}
 
@@ -62,20 +69,25 @@ class Side:
             images,
             batch=self.config.embed_batch,
             flip=self.config.embed_flip,
-            parts=self.method.uses_parts,
-            autocast=self.learner.accelerator.autocast,
+            parts=self.needs.parts,
+            autocast=self.learner.autocast,
         )
         self.tell("embed", (time.perf_counter() - start) * crops / len(images))
 
+    def epoch(self, features: np.ndarray, epoch: int) -> EpochData:
+        """What the method gets when an epoch begins."""
+        source = {"source_features": features} if self.needs.source else {}
+        return EpochData(**self.data, epoch=epoch, features=features, **source)
+
     def label(self, features: np.ndarray, epoch: int) -> None:
         """Labels all crops."""
-        table = self.table if self.method.uses_identities else self.table.without_labels()
+        now = self.epoch(features, epoch)
         spent: dict[str, float] = {}
         with ExitStack() as stack:
             for stage, module, name in STAGES:
                 stack.enter_context(timed(module, name, stage, spent))
             start = time.perf_counter()
-            self.labels = self.method.label(features, table, epoch).labels
+            self.labels = self.method.label(now).labels
             total = time.perf_counter() - start
         for stage in dict.fromkeys(stage for stage, _, _ in STAGES):
             self.tell(stage, spent.get(stage, 0.0))
@@ -83,34 +95,41 @@ class Side:
 
     def start(self, features: np.ndarray, epoch: int, seed: int) -> None:
         """Gets ready for steps."""
-        self.epoch = epoch
-        device = self.learner.accelerator.device
-        self.all_labels = torch.from_numpy(self.labels).to(device)
-        self.cameras = torch.from_numpy(self.table.camera).to(device)
-        if self.source is not None:
-            self.people = np.unique(self.source.require("identity", "a source"), return_inverse=True)[1]
-            self.learner.start_source(features, self.people)
-        self.learner.start_epoch(torch.from_numpy(features).to(device), self.all_labels, self.cameras)
+        self.now, self.plan = self.epoch(features, epoch), self.method.plan(epoch)
+        self.all_labels, self.cameras = self.now.on_device(self.labels), self.now.camera
+        self.learner.start_epoch(self.now, self.all_labels)
         self.learner.encoder.train()
         sampling = self.config.sampling.model_copy(update={"iterations": 10_000})
-        self.rows = batches(self.labels, sampling, np.random.default_rng(seed), self.table.camera)
+        self.batches = batches(self.labels, sampling, np.random.default_rng(seed), self.now.table.camera)
 
     def step(self, generator: torch.Generator) -> None:
         """One step of the training loop on images of noise."""
-        device, encoder = self.learner.accelerator.device, self.config.encoder
-        rows = torch.from_numpy(next(self.rows)).to(device)
-        batch = Batch(rows, self.all_labels[rows], self.cameras[rows], self.epoch)
-        count = len(rows) * self.method.views
-        if self.source is not None:
-            beside = self.config.sampling.source_crops or len(rows)
-            batch.source_labels = torch.from_numpy(self.people[:beside]).to(device)
-            count += beside
-        images = torch.randn(count, 3, encoder.height, encoder.width, generator=generator).to(
-            device, memory_format=torch.channels_last
-        )
+        device = self.learner.device
+        indices = torch.from_numpy(next(self.batches)).to(device)
+        assert self.cameras is not None
+        batch = Batch(indices, self.all_labels[indices], self.cameras[indices], self.now.epoch)
+        views = [self.noise(len(indices), generator) for _ in range(self.needs.views)]
+        source = None
+        if self.needs.source:
+            count = self.config.sampling.source_crops or len(indices)
+            batch.source_labels = torch.from_numpy(self.data["source_labels"][:count]).to(device)
+            source = self.noise(count, generator)
+        self.wait()
         start = time.perf_counter()
-        self.learner.step(batch, images, 1e-6)  # ends with a transfer from the device, so nothing is left running
+        self.learner.step(batch, views, source, 1e-6, teacher=self.plan.teacher)
+        self.wait()
         self.tell("step", time.perf_counter() - start)
+
+    def noise(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Normalised images on the device, as many as ``count``."""
+        encoder = self.config.encoder
+        images = torch.randn(count, 3, encoder.height, encoder.width, generator=generator)
+        return images.to(self.learner.device, memory_format=torch.channels_last)
+
+    def wait(self) -> None:
+        """Lets a GPU finish what it was given."""
+        if self.learner.device.type == "cuda":
+            torch.cuda.synchronize(self.learner.device)
 
     def tell(self, what: str, seconds: float) -> None:
         """Notes a time."""
@@ -212,53 +231,52 @@ def main() -> None:
         root=Path("."), paths=[f"{n}.jpg" for n in range(options.crops)], identity=identity, camera=camera
     )
     generator = torch.Generator().manual_seed(options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(options.seed)
-        sides = [Side(config, table, Path(folder)) for config in configs]
-        other = [*([options.against_method] if options.against_method else []), *options.against]
-        print(
-            f"{options.method}, recipe {options.recipe} {' '.join(options.settings)}"
-            f"{' against ' + ' '.join(other) if other else ''}: {options.crops} crops, "
-            f"{sides[0].learner.accelerator.device}, {configs[0].precision}, {torch.get_num_threads()} and "
-            f"{numba.get_num_threads()} threads"
+    torch.manual_seed(options.seed)
+    sides = [Side(config, table) for config in configs]
+    other = [*([options.against_method] if options.against_method else []), *options.against]
+    print(
+        f"{options.method}, recipe {options.recipe} {' '.join(options.settings)}"
+        f"{' against ' + ' '.join(other) if other else ''}: {options.crops} crops, "
+        f"{sides[0].learner.device}, {configs[0].precision}, {torch.get_num_threads()} and "
+        f"{numba.get_num_threads()} threads"
+    )
+    spaces: dict[tuple[bool, int, int], np.ndarray] = {}
+
+    def features_of(side: Side) -> np.ndarray:
+        """Features of all crops; each space of one with parts is drawn by itself, with the same people."""
+        encoder = side.learner.encoder
+        key = side.needs.parts, encoder.config.parts, encoder.dim
+        if key not in spaces:
+            count = 1 + encoder.config.parts if side.needs.parts else 1
+            made = np.empty((count, options.crops, encoder.dim), np.float32)
+            for n in range(count):
+                hard_features(identity, camera, encoder.dim, options.seed + n, out=made[n])
+            spaces[key] = made.transpose(1, 0, 2) if side.needs.parts else made[0]
+        return spaces[key]
+
+    images = [
+        np.random.default_rng(options.seed).integers(
+            0, 256, (options.embedded, 3, config.encoder.height, config.encoder.width), np.uint8
         )
-        spaces: dict[tuple[bool, int, int], np.ndarray] = {}
-
-        def features_of(side: Side) -> np.ndarray:
-            """Features of all crops; each space of one with parts is drawn by itself, with the same people."""
-            encoder = side.learner.encoder
-            key = side.method.uses_parts, encoder.config.parts, encoder.dim
-            if key not in spaces:
-                count = 1 + encoder.config.parts if side.method.uses_parts else 1
-                made = np.empty((count, options.crops, encoder.dim), np.float32)
-                for n in range(count):
-                    hard_features(identity, camera, encoder.dim, options.seed + n, out=made[n])
-                spaces[key] = made.transpose(1, 0, 2) if side.method.uses_parts else made[0]
-            return spaces[key]
-
-        images = [
-            np.random.default_rng(options.seed).integers(
-                0, 256, (options.embedded, 3, config.encoder.height, config.encoder.width), np.uint8
-            )
-            for config in configs
-        ]
-        for repeat in range(options.repeats + 1):
-            for side, pixels in zip(sides, images, strict=True):
-                side.embed(pixels, options.crops)
-                if not repeat:  # compiles, and is the first epoch for methods that begin with one
-                    side.label(features_of(side), 0)
-                side.label(features_of(side), options.epoch)
-            if not repeat:
-                for side in sides:
-                    side.seconds.clear()
-        for side in sides:
-            side.start(features_of(side), options.epoch, options.seed)
-        for turn in range(options.steps + 1):
-            for side in sides if turn % 2 else sides[::-1]:
-                side.step(generator)
-        for side in sides:
-            side.seconds["step"].pop(0)
-        report(sides, options.embedded)
+        for config in configs
+    ]
+    for repeat in range(options.repeats + 1):
+        for side, pixels in zip(sides, images, strict=True):
+            side.embed(pixels, options.crops)
+            if not repeat:  # compiles, and is the first epoch for methods that begin with one
+                side.label(features_of(side), 0)
+            side.label(features_of(side), options.epoch)
+        if not repeat:
+            for side in sides:
+                side.seconds.clear()
+    for side in sides:
+        side.start(features_of(side), options.epoch, options.seed)
+    for turn in range(options.steps + 1):
+        for side in sides if turn % 2 else sides[::-1]:
+            side.step(generator)
+    for side in sides:
+        side.seconds["step"].pop(0)
+    report(sides, options.embedded)
 
 
 if __name__ == "__main__":

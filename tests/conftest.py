@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ class _Stop(Reporter):
     def __init__(self, moment: str) -> None:
         self.moment = moment
 
-    def epoch(self, record: dict[str, object], epochs: int) -> None:
+    def epoch(self, record: dict[str, object], epochs: int, sentences: Sequence[str] = ()) -> None:
         if self.moment == f"after epoch {record['epoch']}":
             raise KeyboardInterrupt
 

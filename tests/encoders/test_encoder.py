@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from resight import ResightError
-from resight.encoders import Encoder, EncoderConfig, Features, embed_images
+from resight.encoders import Encoder, EncoderConfig, embed_images
 
 
 def small(**options: object) -> EncoderConfig:
@@ -33,7 +33,7 @@ def test_embeddings_have_unit_norm(backbone: str, pooling: str) -> None:
     features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
     assert features.embedding.shape == (5, encoder.dim)
     torch.testing.assert_close(features.embedding.norm(dim=1), torch.ones(5))
-    torch.testing.assert_close(features.embedding, features.neck / features.neck.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(features.embedding, features.pre_norm / features.pre_norm.norm(dim=1, keepdim=True))
     assert features.map.shape[1] == encoder.backbone.channels
     assert features.parts is None
 
@@ -64,7 +64,7 @@ def test_without_neck_the_pooled_vector_is_normalised() -> None:
     encoder = encoder_of(neck=False).eval()
     features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
     assert not any(name.startswith("neck") for name in encoder.state_dict())
-    torch.testing.assert_close(features.neck, encoder.pooling(features.map))
+    torch.testing.assert_close(features.pre_norm, encoder.pooling(features.map))
 
 
 def test_embedding_dim_adds_a_linear_layer() -> None:
@@ -73,7 +73,7 @@ def test_embedding_dim_adds_a_linear_layer() -> None:
     features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
     assert features.embedding.shape == (5, 24)
     linear = encoder.projection
-    torch.testing.assert_close(features.neck, encoder.pooling(features.map) @ linear.weight.T + linear.bias)
+    torch.testing.assert_close(features.pre_norm, encoder.pooling(features.map) @ linear.weight.T + linear.bias)
     assert encoder_of().dim == encoder_of().backbone.channels == 128
 
 
@@ -142,12 +142,12 @@ def test_head_stays_in_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         features = encoder(encoder.preprocess(torch.from_numpy(some_images())))
     assert features.map.dtype == torch.bfloat16
-    assert features.embedding.dtype == features.neck.dtype == torch.float32
+    assert features.embedding.dtype == features.pre_norm.dtype == torch.float32
 
 
 def test_trained_state_loads_into_an_encoder_built_without_weights() -> None:
     encoder = encoder_of(embedding_dim=16).eval()
-    other = Encoder(small(embedding_dim=16, weights="/nowhere/at/all.pth"), load_weights=False).eval()
+    other = Encoder(small(embedding_dim=16, weights="/nowhere/at/all.pth"), weights="none").eval()
     other.load_state_dict(encoder.state_dict())
     assert np.array_equal(embed_images(other, some_images()), embed_images(encoder, some_images()))
 
@@ -165,7 +165,7 @@ def test_dropout_is_of_the_embedding_and_in_training_alone() -> None:
     features = encoder(images)
     dropped = features.embedding == 0
     assert 0.3 < dropped.float().mean() < 0.7
-    unit = torch.nn.functional.normalize(features.neck)
+    unit = torch.nn.functional.normalize(features.pre_norm)
     assert torch.allclose(features.embedding[~dropped], 2 * unit[~dropped])
     assert not (encoder.eval()(images).embedding == 0).any()
 
@@ -182,11 +182,11 @@ def test_parts_are_stripes_of_the_map_through_the_same_head(
     encoder.eval()
     features = encoder(pixels)
     assert features.map.shape[2] == 7
-    assert features.parts.shape == features.part_necks.shape == (4, 3, encoder.dim)
+    assert features.parts.shape == features.part_pre_norms.shape == (4, 3, encoder.dim)
     for n, (first, last) in enumerate([(0, 3), (2, 5), (4, 7)]):  # 7 rows: neighbours share one
-        neck = encoder.part_necks[n](encoder.projection(encoder.pooling(features.map[:, :, first:last])))
-        torch.testing.assert_close(features.part_necks[:, n], neck)
-        torch.testing.assert_close(features.parts[:, n], neck / neck.norm(dim=1, keepdim=True))
+        pre_norm = encoder.part_necks[n](encoder.projection(encoder.pooling(features.map[:, :, first:last])))
+        torch.testing.assert_close(features.part_pre_norms[:, n], pre_norm)
+        torch.testing.assert_close(features.parts[:, n], pre_norm / pre_norm.norm(dim=1, keepdim=True))
     if not options.get("neck", True):
         return
     for neck in encoder.part_necks:
@@ -203,7 +203,7 @@ def test_the_embedding_is_the_same_with_parts_and_without() -> None:
     pixels = plain.preprocess(torch.from_numpy(some_images()))
     ours, theirs = parted(pixels), plain(pixels)
     assert torch.equal(ours.embedding, theirs.embedding)
-    assert theirs.parts is theirs.part_necks is None
+    assert theirs.parts is theirs.part_pre_norms is None
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
@@ -258,13 +258,20 @@ def test_gem_pooling_would_undo_it() -> None:
 
 
 @pytest.mark.parametrize("parts", [0, 2])
-def test_features_of_several_batches_are_joined_as_of_one(parts: int) -> None:
+def test_features_split_into_groups_of_images(parts: int) -> None:
+    """In evaluation mode, where images do not influence each other, a group's features are those of its own pass."""
     encoder = Encoder(EncoderConfig(backbone="resnet18", weights="none", width_multiplier=0.125, parts=parts)).eval()
     images = torch.randn(5, 3, 64, 32)
     with torch.no_grad():
         whole = encoder(images)
-        joined = Features.joined([encoder(part) for part in images.tensor_split([2])])
+        alone = [encoder(part) for part in images.split([2, 3])]
+    groups = whole.split([2, 3])
+    assert len(groups) == 2
     for name, value in vars(whole).items():
         assert (value is None) == (not parts and name.startswith("part"))
-        assert value is None or torch.allclose(getattr(joined, name), value, atol=1e-5)
-        assert value is not None or getattr(joined, name) is None
+        for group, own in zip(groups, alone, strict=True):
+            found = getattr(group, name)
+            assert found is None if value is None else torch.allclose(found, getattr(own, name), atol=1e-5)
+        assert value is None or torch.equal(torch.cat([getattr(group, name) for group in groups]), value)
+    (same,) = whole.split([5])
+    assert same.embedding is whole.embedding

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from resight.encoders import Encoder, EncoderConfig, map_images
 from resight.encoders.attention import VoxelAttention, activation_map
+from resight.encoders.weights import EXTENSION
 from resight.errors import ResightError
 
 
@@ -109,9 +110,11 @@ def test_any_backbone_pools_the_attended_map(backbone: str) -> None:
     plain = encoder.backbone(images)
     features = encoder(images)
     torch.testing.assert_close(features.map, encoder.attention(plain))
-    torch.testing.assert_close(features.neck, encoder.neck(features.map.mean((2, 3))))
-    assert features.part_necks is not None
-    torch.testing.assert_close(features.part_necks[:, 0], encoder.part_necks[0](features.map[:, :, :1].mean((2, 3))))
+    torch.testing.assert_close(features.pre_norm, encoder.neck(features.map.mean((2, 3))))
+    assert features.part_pre_norms is not None
+    torch.testing.assert_close(
+        features.part_pre_norms[:, 0], encoder.part_necks[0](features.map[:, :, :1].mean((2, 3)))
+    )
     assert features.map.is_contiguous(memory_format=torch.channels_last)
     maps = encoder.maps(images)
     assert list(maps) == ["activation", "voxel"]
@@ -119,7 +122,7 @@ def test_any_backbone_pools_the_attended_map(backbone: str) -> None:
     torch.testing.assert_close(maps["activation"], activation_map(features.map))
     with torch.autocast("cpu", torch.bfloat16):
         low = encoder.train()(images)
-    assert low.map.dtype == low.neck.dtype == torch.float32
+    assert low.map.dtype == low.pre_norm.dtype == torch.float32
     assert low.parts is not None
     (torch.cat([low.embedding[:, None], low.parts], 1) * torch.randn(3, 3, encoder.dim)).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters() if p.requires_grad)
@@ -133,15 +136,16 @@ def test_an_encoder_without_is_as_before() -> None:
     assert list(found) == ["activation"]
 
 
-def trained(file: Path, **settings: object) -> Encoder:
-    """An encoder with every tensor of its own, written as a run writes it."""
+def trained(file: Path, *, extension: bool = False, **settings: object) -> Encoder:
+    """An encoder whose tensors all differ from those of a new one, written as a run writes it."""
     torch.manual_seed(1)
     encoder = Encoder(EncoderConfig(**SMALL | {"backbone": "resnet18"} | settings))  # type: ignore[arg-type]
     with torch.no_grad():
         for value in encoder.state_dict().values():
             value.add_(torch.rand_like(value.float()).to(value.dtype))
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, file)
+    state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
+    save_file(state | ({f"{EXTENSION}agents": torch.rand(3, encoder.dim)} if extension else {}), file)
     return encoder
 
 
@@ -151,11 +155,12 @@ def start_from(weights: Path, **settings: object) -> Encoder:
 
 
 @pytest.mark.parametrize("settings", [{"attention": "voxel"}, {}, {"attention": "cbam", "pooling": "avg", "parts": 2}])
-@pytest.mark.parametrize("folder", [True, False])
-def test_a_run_starts_the_whole_encoder(settings: dict[str, object], folder: bool, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    source = trained(run / "model.safetensors", embedding_dim=8, **settings)
-    own = start_from(run if folder else run / "model.safetensors", embedding_dim=8, **settings)
+@pytest.mark.parametrize("extension", [False, True])
+def test_a_run_starts_the_whole_encoder(settings: dict[str, object], extension: bool, tmp_path: Path) -> None:
+    """Also where the file holds tensors of the run's method."""
+    file = tmp_path / "run" / "model.safetensors"
+    source = trained(file, embedding_dim=8, extension=extension, **settings)
+    own = start_from(file, embedding_dim=8, **settings)
     assert own.state_dict().keys() == source.state_dict().keys()
     for name, value in source.state_dict().items():
         assert torch.equal(own.state_dict()[name], value), name
@@ -166,7 +171,7 @@ def test_the_backbone_alone_goes_with_any_attention(before: str, now: str, tmp_p
     source = trained(tmp_path / "run" / "model.safetensors", attention=before)
     torch.manual_seed(2)
     fresh = Encoder(EncoderConfig(**SMALL | {"backbone": "resnet18", "attention": now}))  # type: ignore[arg-type]
-    own = start_from(tmp_path / "run", attention=now, start="backbone").state_dict()
+    own = start_from(tmp_path / "run" / "model.safetensors", attention=now, init_from="backbone").state_dict()
     for name, value in fresh.state_dict().items():
         kept = source.state_dict()[name] if name.startswith("backbone.") else value
         if not name.endswith("num_batches_tracked"):
@@ -187,10 +192,10 @@ def test_an_encoder_made_otherwise_is_refused_with_the_way_out(
     before: dict[str, object], now: dict[str, object], said: str, tmp_path: Path
 ) -> None:
     trained(tmp_path / "model.safetensors", **before)
-    with pytest.raises(ResightError, match=said + r".*set encoder\.start=backbone"):
-        start_from(tmp_path, **now)
+    with pytest.raises(ResightError, match=said + r".*set encoder\.init_from=backbone"):
+        start_from(tmp_path / "model.safetensors", **now)
 
 
-def test_a_folder_without_a_finished_epoch_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ResightError, match=r"no weight file .* or of a run folder with a finished epoch"):
-        start_from(tmp_path)
+        start_from(tmp_path / "model.safetensors")

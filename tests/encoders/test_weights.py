@@ -13,7 +13,7 @@ from torch import Tensor
 
 from resight.encoders import Encoder, EncoderConfig, read_state
 from resight.encoders.resnet import ResNet
-from resight.encoders.weights import load_backbone_weights
+from resight.encoders.weights import is_whole, load_backbone_weights, split_extension
 from resight.errors import ResightError
 
 
@@ -79,8 +79,27 @@ def test_the_backbone_of_a_trained_encoder_starts_another(tmp_path: Path) -> Non
     torch.manual_seed(0)
     trained = Encoder(EncoderConfig(weights="none", embedding_dim=8, **settings))  # type: ignore[arg-type]
     file = save({name: value.contiguous() for name, value in state_of(trained).items()}, tmp_path / "e.safetensors")
-    encoder = Encoder(EncoderConfig(weights=str(file), start="backbone", **settings))  # type: ignore[arg-type]
+    encoder = Encoder(EncoderConfig(weights=str(file), init_from="backbone", **settings))  # type: ignore[arg-type]
     assert same_weights(encoder.backbone, trained.backbone)
+
+
+def test_what_belongs_to_a_method_is_no_part_of_the_encoder() -> None:
+    encoder = Encoder(EncoderConfig(weights="none", backbone="resnet18", width_multiplier=0.125))
+    own, agents = state_of(encoder), torch.rand(3, encoder.dim)
+    saved = own | {"method.agents": agents}
+    assert split_extension(saved) == (own, {"agents": agents})
+    assert split_extension(own) == (own, {})
+    assert is_whole(own)
+    assert is_whole(saved)
+    backbone = state_of(encoder.backbone, "backbone.")
+    assert not is_whole(backbone)
+    assert not is_whole(backbone | {"method.agents": agents})
+    assert not is_whole(own | {"classifier.weight": agents})
+
+
+def test_the_former_name_of_init_from_is_understood() -> None:
+    assert EncoderConfig(start="backbone") == EncoderConfig(init_from="backbone")  # type: ignore[call-arg]
+    assert EncoderConfig().init_from == "encoder"
 
 
 class Payload:

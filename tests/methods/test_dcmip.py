@@ -17,9 +17,10 @@ from resight.clustering.config import ClusteringConfig
 from resight.crops import CropTable, read_crops
 from resight.encoders import Encoder, EncoderConfig, Features
 from resight.losses import discrepant_contrast, multi_instance_contrast
-from resight.methods import Batch, Dcmip
+from resight.methods import Batch, Dcmip, EpochData
 from resight.methods.dcmip import DcmipOptions
 from resight.training.config import build_config
+from resight.training.learner import Learner
 from resight.training.loop import fit
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
@@ -40,15 +41,18 @@ def features_of(embedding: Tensor) -> Features:
     return Features(embedding, embedding, torch.empty(0))
 
 
-def batch_of(rows: list[int], epoch: int, averaged: Tensor | None = None) -> Batch:
+def batch_of(rows: list[int], epoch: int, embedding: Tensor, teacher: Tensor | None = None) -> Batch:
     index = torch.tensor(rows)
-    return Batch(index, LABELS[index], None, epoch, None if averaged is None else features_of(averaged))
+    batch = Batch(index, LABELS[index], None, epoch, (features_of(embedding),))
+    batch.teacher = None if teacher is None else features_of(teacher)
+    return batch
 
 
 def started(**options: Any) -> Dcmip:
     learner = method(**options)
     torch.manual_seed(0)
-    learner.start_epoch(unit(8), LABELS, None)
+    table = CropTable(paths=[f"{i}.png" for i in range(8)], root=Path("."))
+    learner.start_epoch(EpochData(table, torch.device("cpu"), features=unit(8).numpy()), LABELS)
     return learner
 
 
@@ -59,7 +63,7 @@ def test_both_cluster_proxies_start_as_the_centroid_and_come_to_differ() -> None
         for memory in (learner.mean, learner.discrepant):
             torch.testing.assert_close(memory.centroids[cluster], centroid)
     before, embedding = learner.mean.centroids.clone(), unit(4, 1)
-    learner.after_step(batch_of([0, 1, 7, 2], 0), features_of(embedding))
+    learner.after_step(batch_of([0, 1, 7, 2], 0, embedding))
     least = embedding[:3][(embedding[:3] @ before[0]).argmin()]
     expected = {"mean": embedding[:3].mean(0), "discrepant": least}
     for kind, target in expected.items():
@@ -72,7 +76,7 @@ def test_both_cluster_proxies_start_as_the_centroid_and_come_to_differ() -> None
 def test_every_crop_in_turn_may_move_the_discrepant_proxy() -> None:
     learner, embedding = started(momentum=0.5, discrepant_update="each"), unit(2, 1)
     expected = learner.discrepant.centroids[0].clone()
-    learner.after_step(batch_of([0, 1], 0), features_of(embedding))
+    learner.after_step(batch_of([0, 1], 0, embedding))
     for row in embedding:
         expected = F.normalize((expected + row) / 2, dim=0)
     torch.testing.assert_close(learner.discrepant.centroids[0], expected)
@@ -83,7 +87,7 @@ def test_the_loss_is_the_cluster_term_and_later_both_weighted(form: str) -> None
     options = {"temperature": 0.1, "cluster_form": form, "cluster_margin": 0.3}
     options |= {"negatives": 7, "mining": "global", "hardness": "easiest"}
     learner = started(first_epochs=2, cluster_weight=0.3, instances=4, **options)
-    learner.after_step(batch_of([0, 1, 4], 0), features_of(unit(3, 4)))
+    learner.after_step(batch_of([0, 1, 4], 0, unit(3, 4)))
     embedding, rows = unit(4, 1), [0, 1, 2, 4]
     labels = LABELS[rows]
     cluster = discrepant_contrast(
@@ -99,29 +103,30 @@ def test_the_loss_is_the_cluster_term_and_later_both_weighted(form: str) -> None
         embedding, learner.instances.proxies, labels, temperature=0.1, negatives=7, hardness="easiest"
     )
     for epoch in (0, 1):
-        terms = learner.loss(batch_of(rows, epoch), features_of(embedding))
+        terms = learner.loss(batch_of(rows, epoch, embedding))
         assert list(terms) == ["cluster"]
         assert torch.equal(terms["cluster"], cluster)
-    terms = learner.loss(batch_of(rows, 2), features_of(embedding))
+    terms = learner.loss(batch_of(rows, 2, embedding))
     assert list(terms) == ["cluster", "instance"]
     torch.testing.assert_close(terms["cluster"], 0.3 * cluster)
     torch.testing.assert_close(terms["instance"], 0.7 * instance)
 
 
 def test_a_term_without_weight_is_left_out() -> None:
-    features = features_of(unit(4, 1))
+    first, second, last = (batch_of([0, 1, 2, 4], epoch, unit(4, 1)) for epoch in (0, 1, 99))
     instances = started(first_epochs=1, cluster_weight=0)
-    assert list(instances.loss(batch_of([0, 1, 2, 4], 0), features)) == ["cluster"]
-    assert list(instances.loss(batch_of([0, 1, 2, 4], 1), features)) == ["instance"]
+    assert list(instances.loss(first)) == ["cluster"]
+    assert list(instances.loss(second)) == ["instance"]
     for options in ({"first_epochs": None}, {"first_epochs": 0, "cluster_weight": 1}):
         learner = started(**options)
-        assert list(learner.loss(batch_of([0, 1, 2, 4], 99), features)) == ["cluster"]
-        assert not learner.uses_average(99)
+        assert list(learner.loss(last)) == ["cluster"]
+        assert not learner.plan(99).teacher
 
 
-def test_the_average_is_asked_for_from_the_first_epoch_with_instances() -> None:
-    assert [method(first_epochs=2).uses_average(epoch) for epoch in range(4)] == [False, False, True, True]
-    assert not any(method(first_epochs=0, instance_encoder="encoder").uses_average(epoch) for epoch in range(4))
+def test_the_teacher_is_asked_for_from_the_first_epoch_with_instances() -> None:
+    assert [method(first_epochs=2).plan(epoch).teacher for epoch in range(4)] == [False, False, True, True]
+    assert not any(method(first_epochs=0, instance_encoder="encoder").plan(epoch).teacher for epoch in range(4))
+    assert all(method(first_epochs=2).plan(epoch).embed for epoch in range(4))
 
 
 @pytest.mark.parametrize("encoder", ["average", "encoder"])
@@ -130,11 +135,12 @@ def test_instance_proxies_are_drawn_crops_and_then_the_chosen_encoders_features(
     for cluster, proxies in enumerate(learner.instances.proxies):
         own = {tuple(row.tolist()) for row in unit(8)[LABELS.eq(cluster)]}
         assert {tuple(row.tolist()) for row in proxies} == own
-    before, embedding, averaged = learner.instances.proxies.clone(), unit(3, 1), unit(3, 2)
-    learner.after_step(batch_of([0, 1, 2], 0, averaged), features_of(embedding))
+    before, embedding = learner.instances.proxies.clone(), unit(3, 1)
+    teacher = unit(3, 2) if encoder == "average" else None
+    learner.after_step(batch_of([0, 1, 2], 0, embedding, teacher))
     assert torch.equal(learner.instances.proxies, before)  # before the epoch with instances
-    learner.after_step(batch_of([0, 1, 2], 1, averaged), features_of(embedding))
-    source = averaged if encoder == "average" else embedding
+    learner.after_step(batch_of([0, 1, 2], 1, embedding, teacher))
+    source = embedding if teacher is None else teacher
     assert torch.equal(learner.instances.proxies[0], torch.stack([source[0], source[1], before[0, 2]]))
     assert torch.equal(learner.instances.proxies[1], torch.stack([source[2], before[1, 1], before[1, 2]]))
     assert torch.equal(learner.instances.proxies[2], before[2])
@@ -147,18 +153,18 @@ def test_a_step_waits_for_no_value(form: str, mining: str, hardness: str) -> Non
     """Tensors without values: whatever read one, or had a shape that depends on one, would raise."""
     options = {"cluster_form": form, "mining": mining, "hardness": hardness}
     learner = started(first_epochs=0, **options)
-    batch, features = batch_of([0, 1, 2, 4], 0, unit(4, 2)), features_of(unit(4, 1).requires_grad_())
+    batch = batch_of([0, 1, 2, 4], 0, unit(4, 1).requires_grad_(), unit(4, 2))
     with FakeTensorMode(allow_non_fake_inputs=False) as mode:
         for memory in (learner.mean, learner.discrepant):
             memory.centroids = mode.from_tensor(memory.centroids)
         learner.instances.proxies = mode.from_tensor(learner.instances.proxies)
         learner.instances.oldest = mode.from_tensor(learner.instances.oldest)
         batch.labels = mode.from_tensor(batch.labels)
-        assert batch.averaged is not None
-        batch.averaged.embedding = mode.from_tensor(batch.averaged.embedding)
-        features.embedding = mode.from_tensor(features.embedding)
-        torch.stack(list(learner.loss(batch, features).values())).sum().backward()
-        learner.after_step(batch, features)
+        assert batch.teacher is not None
+        for features in (batch.features, batch.teacher):
+            features.embedding = mode.from_tensor(features.embedding)
+        torch.stack(list(learner.loss(batch).values())).sum().backward()
+        learner.after_step(batch)
 
 
 RUN = {"method.first_epochs": 1, "method.instances": 4, "method.negatives": 10, "ema.decay": 0.9}
@@ -179,49 +185,51 @@ def test_training_beats_its_start(paint_crops: Callable[..., Path], tiny: dict[s
     assert model.run.read_data()["camera_use"] == []
 
 
-def test_the_average_sees_the_batch_after_its_step_and_begins_each_epoch_as_the_encoder(
+def test_the_teacher_sees_the_batch_after_its_step_and_begins_each_epoch_as_the_encoder(
     painted: Path, tiny: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from resight.training import loop
-
     seen: list[tuple[int, bool]] = []
-    honest, honest_step = Dcmip.after_step, loop._Learner.step
-    learners: list[Any] = []
+    honest, honest_step = Dcmip.after_step, Learner.step
+    learners: list[Learner] = []
     images_of: list[Tensor] = []
     kept: list[dict[str, Tensor]] = []
 
-    def step(self: Any, batch: Batch, images: Tensor, rate: float) -> dict[str, float]:
-        if not learners or batch.epoch != len(kept) - 1:
+    def step(self: Learner, batch: Batch, views: list[Tensor], *args: Any, **options: Any) -> dict[str, float]:
+        assert batch.teacher is None
+        if batch.epoch != len(kept) - 1:
             learners.append(self)
-            for name, value in self.average.module.state_dict().items():
+            assert self.teacher is not None
+            for name, value in self.teacher.module.state_dict().items():
                 assert torch.equal(value, self.encoder.state_dict()[name]), name
             kept.append({name: value.clone() for name, value in self.encoder.state_dict().items()})
-        images_of.append(images)
-        return honest_step(self, batch, images, rate)
+        images_of.append(views[0])
+        return honest_step(self, batch, views, *args, **options)
 
-    def after_step(self: Dcmip, batch: Batch, features: Features) -> None:
-        seen.append((batch.epoch, batch.averaged is not None))
-        if batch.averaged is not None:
-            average = learners[-1].average.module
-            assert not average.training
-            assert torch.equal(batch.averaged.embedding, average(images_of[-1]).embedding)
-            assert not torch.equal(batch.averaged.embedding, features.embedding)
-            assert not batch.averaged.embedding.requires_grad
-        honest(self, batch, features)
+    def after_step(self: Dcmip, batch: Batch) -> None:
+        seen.append((batch.epoch, batch.teacher is not None))
+        if batch.teacher is not None:
+            assert learners[-1].teacher is not None
+            teacher = learners[-1].teacher.module
+            assert not teacher.training
+            assert torch.equal(batch.teacher.embedding, teacher(images_of[-1]).embedding)
+            assert not torch.equal(batch.teacher.embedding, batch.features.embedding)
+            assert not batch.teacher.embedding.requires_grad
+        honest(self, batch)
 
-    monkeypatch.setattr(loop._Learner, "step", step)
+    monkeypatch.setattr(Learner, "step", step)
     monkeypatch.setattr(Dcmip, "after_step", after_step)
     run_to_end(read_crops(painted), tiny | RUN | {"epochs": 3}, tmp_path / "run")
     assert seen == [(0, False)] * 6 + [(1, True)] * 6 + [(2, True)] * 6
     assert len(kept) == 3
     # statistics of the norms travel too, and only a part of the way
-    average, encoder = learners[-1].average.module.state_dict(), learners[-1].encoder.state_dict()
+    assert learners[-1].teacher is not None
+    teacher, encoder = learners[-1].teacher.module.state_dict(), learners[-1].encoder.state_dict()
     name = "neck.running_mean"
     start, end = (values[name] for values in (kept[-1], encoder))
-    assert 0 < (average[name] - start).norm() < (end - start).norm()
+    assert 0 < (teacher[name] - start).norm() < (end - start).norm()
 
 
-def test_the_averaged_encoder_is_the_model_unless_it_is_not_to_be_kept(
+def test_the_teacher_is_the_model_unless_it_is_not_to_be_kept(
     painted: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:
     kept = {
@@ -239,7 +247,7 @@ def test_the_averaged_encoder_is_the_model_unless_it_is_not_to_be_kept(
         assert torch.equal(states[1]["trained"][name], value)  # what is kept changes nothing in training
 
 
-def test_without_instances_the_average_changes_nothing_in_training(
+def test_without_instances_the_teacher_changes_nothing_in_training(
     painted: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:
     plain = tiny | {"method.first_epochs": None}
@@ -260,21 +268,21 @@ def test_without_instances_the_average_changes_nothing_in_training(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"ema.decay": None, "ema.restart": False}, r"dcmip.* shows batches to .*ema\.decay=0\.999"),
+        ({"ema.decay": None, "ema.restart": False}, r"dcmip .*needs an EMA teacher, .*ema\.decay=0\.999"),
         ({"ema.restart": False}, r"ema\.labels is false: set ema\.restart=true"),
         ({"ema.decay": None, "method.instance_encoder": "encoder"}, r"ema\.restart=true .*ema\.decay is null"),
-        ({"ema.keep": False, "method.first_epochs": None}, r"neither clustered, nor kept, nor asked for by dcmip"),
-        ({"ema.keep": False, "method.first_epochs": 3}, r"neither clustered, nor kept, nor asked for"),
+        ({"ema.keep": False, "method.first_epochs": None}, r"neither clustered, nor saved, nor used by dcmip"),
+        ({"ema.keep": False, "method.first_epochs": 3}, r"neither clustered, nor saved, nor used"),
     ],
 )
-def test_settings_of_the_average_that_contradict_are_sentences(
+def test_settings_of_the_teacher_that_contradict_are_sentences(
     settings: dict[str, object], said: str, painted: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:
     with pytest.raises(ResightError, match=said):
         run_to_end(read_crops(painted), tiny | RUN | settings, tmp_path / "run")
 
 
-def test_an_average_that_is_clustered_may_run_on(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+def test_a_teacher_that_is_clustered_may_run_on(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
     settings = tiny | RUN | {"ema.restart": False, "ema.labels": True}
     assert np.isfinite(run_to_end(read_crops(painted), settings, tmp_path / "run").read_metrics()[-1]["loss"])
 

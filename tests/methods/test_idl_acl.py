@@ -16,8 +16,10 @@ from resight.clustering.config import ClusteringConfig
 from resight.crops import CropTable
 from resight.encoders import Encoder, EncoderConfig, Features
 from resight.losses import cluster_contrast, instance_discrimination
-from resight.methods import Batch, IdlAcl
+from resight.methods import Batch, EpochData, IdlAcl
 from resight.methods.idl_acl import IdlAclOptions
+from resight.training.config import build_config
+from resight.training.data import camera_use
 from resight.training.reporting import Reporter
 
 
@@ -30,45 +32,49 @@ def unit(rows: int, seed: int = 0) -> Tensor:
     return F.normalize(torch.randn(rows, 6, generator=torch.Generator().manual_seed(seed)))
 
 
-def table_of(size: int) -> CropTable:
-    return CropTable(paths=[f"{i}.png" for i in range(size)], root=Path("."))
+NOTHING = np.empty((0, 6), np.float32)
+
+
+def epoch_of(size: int, epoch: int, features: np.ndarray = NOTHING, *, camera: np.ndarray | None = None) -> EpochData:
+    table = CropTable(paths=[f"{i}.png" for i in range(size)], root=Path("."), camera=camera)
+    return EpochData(table, torch.device("cpu"), epoch=epoch, features=features)
 
 
 def features_of(embedding: Tensor) -> Features:
     return Features(embedding, embedding, torch.empty(0))
 
 
-NOTHING = np.empty((0, 6), np.float32)
-
-
 def test_every_crop_is_its_own_cluster_until_the_first_merging() -> None:
     learner = method(first_epochs=3)
-    table = table_of(40)
-    assert learner.needs_features(0)
+    assert learner.plan(0).embed
     for epoch in range(3):
-        assert learner.label(NOTHING, table, epoch).labels.tolist() == list(range(40))
-    assert [learner.needs_features(epoch) for epoch in (1, 2, 3)] == [False, False, True]
+        assert learner.label(epoch_of(40, epoch)).labels.tolist() == list(range(40))
+    assert [learner.plan(epoch).embed for epoch in (1, 2, 3)] == [False, False, True]
 
 
 def test_stages_merge_their_share_until_the_wanted_number_is_reached() -> None:
     learner = method(first_epochs=1, stage_epochs=2, merge_share=0.2, clusters=13)
-    features, table = unit(40).numpy(), table_of(40)
+    features = unit(40).numpy()
     counts, merged = [], []
     for epoch in range(11):
-        found = learner.label(features if learner.needs_features(epoch) else NOTHING, table, epoch)
+        found = learner.label(epoch_of(40, epoch, features if learner.plan(epoch).embed else NOTHING))
         counts.append(found.num_clusters)
         merged.append(found.facts.get("merged"))
         assert found.facts["largest_cluster"] == found.cluster_sizes.max()
         assert found.facts["singletons"] == (found.cluster_sizes == 1).sum()
+        merging = f"{merged[-1]} merged up to a distance of {found.facts.get('merge_distance', 0):.3f}"
+        largest = f"largest cluster {found.cluster_sizes.max()}"
+        assert found.sentences == ((merging, largest) if merged[-1] else (largest,))
     assert counts == [40, 32, 32, 24, 24, 16, 16, 13, 13, 13, 13]
     assert merged == [None, 8, None, 8, None, 8, None, 3, None, None, None]
-    assert not learner.needs_features(11)
+    assert not learner.plan(11).embed
 
 
 def test_without_a_number_it_stops_at_a_cluster_for_so_many_crops() -> None:
     learner = method(first_epochs=1, stage_epochs=1, merge_share=0.5, crops_per_person=8)
-    features, table = unit(40).numpy(), table_of(40)
-    assert [learner.label(features, table, epoch).num_clusters for epoch in range(5)] == [40, 20, 5, 5, 5]
+    features = unit(40).numpy()
+    counts = [learner.label(epoch_of(40, epoch, features)).num_clusters for epoch in range(5)]
+    assert counts == [40, 20, 5, 5, 5]
 
 
 def test_the_nearest_are_merged_and_large_clusters_pay() -> None:
@@ -77,92 +83,118 @@ def test_the_nearest_are_merged_and_large_clusters_pay() -> None:
     plain = method(first_epochs=1, stage_epochs=1, merge_share=0.2, clusters=1, size_penalty=0.0)
     paying = method(first_epochs=1, stage_epochs=1, merge_share=0.2, clusters=1, size_penalty=0.1)
     for learner in (plain, paying):
-        learner.label(NOTHING, table_of(6), 0)
+        learner.label(epoch_of(6, 0))
         # two merges: 0 with 1, and 1 with 2, for a stage looks at the sizes it began with
-        assert learner.label(features, table_of(6), 1).labels.tolist() == [0, 0, 0, 1, 2, 3]
-    assert plain.label(features, table_of(6), 2).labels.tolist() == [0, 0, 0, 0, 0, 1]
+        assert learner.label(epoch_of(6, 1, features)).labels.tolist() == [0, 0, 0, 1, 2, 3]
+    assert plain.label(epoch_of(6, 2, features)).labels.tolist() == [0, 0, 0, 0, 0, 1]
     # 3 and 4 join at 0.02 + 0.2; then any of the three with the single one at 1.35 + 0.2, or with 3 at 0.48 + 0.4
-    assert paying.label(features, table_of(6), 2).labels.tolist() == [0, 0, 0, 0, 0, 1]
+    assert paying.label(epoch_of(6, 2, features)).labels.tolist() == [0, 0, 0, 0, 0, 1]
     heavy = method(first_epochs=1, stage_epochs=1, merge_share=0.1, clusters=1, size_penalty=10.0)
     heavy.assignment = torch.tensor([0, 0, 0, 1, 2, 3])
-    assert heavy.label(features, table_of(6), 1).labels.tolist() == [0, 0, 0, 1, 1, 2]
+    assert heavy.label(epoch_of(6, 1, features)).labels.tolist() == [0, 0, 0, 1, 1, 2]
 
 
 def test_cameras_are_centred_before_merging_where_asked_for() -> None:
     # two people, the second axis is the camera's: without centring each camera's crops are nearest
     features = F.normalize(torch.tensor([[1.0, 5.0], [-1.0, 5.0], [1.1, -5.0], [-0.9, -5.0]])).numpy()
-    table = CropTable(paths=[f"{i}.png" for i in range(4)], root=Path("."), camera=np.array([1, 1, 2, 2]))
+    camera = np.array([1, 1, 2, 2])
     found = {}
     for centre in (False, True):
         learner = method(first_epochs=1, merge_share=0.5, clusters=2)
         learner.clustering = ClusteringConfig(centre_cameras=centre)
-        learner.label(NOTHING, table, 0)
-        found[centre] = learner.label(features, table, 1).labels.tolist()
-        assert learner.camera_use == (("clustering.centre_cameras",) if centre else ())
+        learner.label(epoch_of(4, 0, camera=camera))
+        found[centre] = learner.label(epoch_of(4, 1, features, camera=camera)).labels.tolist()
+        config = build_config("idl_acl", None, {"clustering.centre_cameras": centre})
+        needs = IdlAcl.needs(config.method)  # type: ignore[arg-type]
+        assert camera_use(config, needs) == (("clustering.centre_cameras",) if centre else ())
     assert found == {False: [0, 0, 1, 1], True: [0, 1, 0, 1]}
 
 
-def test_merging_across_cameras_is_declared_and_joins_no_pair_of_one() -> None:
+def test_merging_across_cameras_is_declared_and_joins_no_pair_of_one(
+    painted: Path, tiny: dict[str, object], tmp_path: Path
+) -> None:
     features, camera = unit(30).numpy(), np.arange(30) % 3
-    table = CropTable(paths=[f"{i}.png" for i in range(30)], root=Path("."), camera=camera)
     learner = method(first_epochs=1, merge_share=0.3, clusters=3, merge_cameras="different")
-    assert learner.camera_use == ("method.merge_cameras",)
-    assert method(merge_cameras="different", cluster_weight=0).camera_use == ()
-    learner.label(NOTHING, table, 0)
-    found = learner.label(features, table, 1)
+    assert learner.needs(learner.options).cameras == ("method.merge_cameras",)
+    assert IdlAcl.needs(IdlAclOptions(merge_cameras="different", cluster_weight=0)).cameras == ()
+    learner.label(epoch_of(30, 0, camera=camera))
+    found = learner.label(epoch_of(30, 1, features, camera=camera))
     expected = merge_clusters(features, np.arange(30), 9, size_penalty=0.003, camera=camera)
     assert np.array_equal(found.labels, expected.labels)
     assert found.facts["merged"] == 9
     for cluster in np.flatnonzero(found.cluster_sizes == 2):
         assert len(np.unique(camera[found.labels == cluster])) == 2
+    table = resight.read_crops(painted)
+    settings = tiny | SCHEDULE | {"method.merge_cameras": "different"}
     with pytest.raises(ResightError, match=r"method\.merge_cameras"):
-        learner.check(table_of(30))
+        resight.train("idl_acl", CropTable(table.root, table.paths), tmp_path / "run", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "matters"),
+    [({"k1": 4, "k2": 2, "eps": 0.2, "min_samples": 9}, False), ({"search": "approximate", "recall": 0.99}, True)],
+)
+def test_which_settings_of_clustering_the_merging_reads(changes: dict[str, object], matters: bool) -> None:
+    """An approximate search says how many of the true neighbours it found."""
+    learner, changed = (method(first_epochs=1, merge_share=0.3) for _ in range(2))
+    changed.clustering = ClusteringConfig(**changes)  # type: ignore[arg-type]
+    for one in (learner, changed):
+        one.label(epoch_of(300, 0))
+    before, after = (one.label(epoch_of(300, 1, unit(300).numpy())) for one in (learner, changed))
+    assert ("neighbour_recall" in after.facts) is matters
+    assert matters or (np.array_equal(after.labels, before.labels) and after.facts == before.facts)
+    read = IdlAcl.needs(IdlAclOptions()).settings
+    assert all((f"clustering.{name}" in read) is matters for name in changes)
+    assert IdlAcl.needs(IdlAclOptions(cluster_weight=0)).settings == ()
 
 
 def test_instances_alone_need_no_features_and_merge_nothing() -> None:
     learner = method(cluster_weight=0, first_epochs=1)
-    assert not any(learner.needs_features(epoch) for epoch in range(5))
+    assert not any(learner.plan(epoch).embed for epoch in range(5))
     for epoch in range(3):
-        assert learner.label(NOTHING, table_of(9), epoch).num_clusters == 9
-    assert learner.views == 2
-    assert method(instance_weight=0).views == 1
+        assert learner.label(epoch_of(9, epoch)).num_clusters == 9
+    assert IdlAcl.needs(learner.options).views == 2
+    assert IdlAcl.needs(IdlAclOptions(instance_weight=0)).views == 1
 
 
 def test_the_loss_is_its_two_terms_weighted_and_acl_sees_first_views() -> None:
     learner = method(instance_weight=0.5, cluster_weight=2.0, temperature=0.2, instance_form="symmetric")
-    everything, embedding = unit(8), unit(6, 1)
+    everything, first, second = unit(8), unit(3, 1), unit(3, 2)
     labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
-    learner.start_epoch(everything, labels, None)
-    batch = Batch(torch.tensor([0, 3, 7]), labels[[0, 3, 7]], None, 0)
-    terms = learner.loss(batch, features_of(embedding))
+    learner.start_epoch(epoch_of(8, 0, everything.numpy()), labels)
+    views = features_of(first), features_of(second)
+    batch = Batch(torch.tensor([0, 3, 7]), labels[[0, 3, 7]], None, 0, views)
+    terms = learner.loss(batch)
     means = torch.stack([F.normalize(everything[labels == c].mean(0), dim=0) for c in range(4)])
-    instance = instance_discrimination(embedding[:3], embedding[3:], 0.2, "symmetric")
-    cluster = cluster_contrast(embedding[:3], means, batch.labels, 0.2)
+    instance = instance_discrimination(first, second, 0.2, "symmetric")
+    cluster = cluster_contrast(first, means, batch.labels, 0.2)
     assert terms["instance"].item() == pytest.approx(0.5 * instance.item())
     assert terms["cluster"].item() == pytest.approx(2 * cluster.item(), rel=1e-5)
 
 
 def test_rows_of_the_memory_are_averaged_with_their_crops_and_outlive_the_epoch() -> None:
     learner = method()
-    everything, embedding, labels = unit(4), unit(4, 1), torch.arange(4)
-    learner.start_epoch(everything, labels, None)
-    learner.after_step(Batch(torch.tensor([2, 0]), torch.tensor([2, 0]), None, 0), features_of(embedding))
+    everything, embedding, labels = unit(4), unit(2, 1), torch.arange(4)
+    learner.start_epoch(epoch_of(4, 0, everything.numpy()), labels)
+    views = features_of(embedding), features_of(unit(2, 2))
+    learner.after_step(Batch(torch.tensor([2, 0]), torch.tensor([2, 0]), None, 0, views))
     expected = everything.clone()
     for row, crop in ((2, 0), (0, 1)):
         expected[row] = F.normalize((everything[row] + embedding[crop]) / 2, dim=0)
     assert torch.allclose(learner.memory.centroids, expected, atol=1e-6)
-    learner.start_epoch(torch.empty(0, 6), labels, None)
+    learner.start_epoch(epoch_of(4, 1), labels)
     assert torch.allclose(learner.memory.centroids, expected, atol=1e-6)
 
 
 def test_a_checkpoint_brings_clusters_and_memory_back() -> None:
     learner = method(first_epochs=1, merge_share=0.3)
-    features, table = unit(20), table_of(20)
-    labels = [learner.label(features.numpy(), table, epoch).labels for epoch in (0, 1)][1]
-    learner.start_epoch(features, torch.from_numpy(labels), None)
+    first, second = (epoch_of(20, epoch, unit(20).numpy()) for epoch in (0, 1))
+    learner.label(first)
+    labels = learner.label(second).labels
+    learner.start_epoch(second, torch.from_numpy(labels))
     again = method(first_epochs=1, merge_share=0.3)
     again.load_state_dict(learner.state_dict())
-    assert again.label(NOTHING, table, 2).labels.tolist() == labels.tolist()
+    assert again.label(epoch_of(20, 2)).labels.tolist() == labels.tolist()
     assert torch.equal(again.memory.centroids, learner.memory.centroids)
 
 

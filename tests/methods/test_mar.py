@@ -25,8 +25,9 @@ from resight.losses import (
     multilabel_discriminative,
     pair_agreement,
 )
-from resight.methods import Batch, Mar
+from resight.methods import Batch, EpochData, Mar
 from resight.methods.mar import MarOptions
+from resight.model import Model
 from resight.training.config import build_config
 from resight.training.loop import fit
 from resight.training.reporting import Reporter
@@ -47,17 +48,31 @@ def unit(rows: int, seed: int = 0) -> Tensor:
 
 def started(**options: Any) -> Mar:
     learner = method(**options)
-    learner.prepare_source(3)
-    learner.start_source(unit(4, 1), LABELS)
-    learner.start_epoch(unit(6, 2), torch.arange(6), CAMERA)
+    table = CropTable(paths=[f"{i}.png" for i in range(6)], root=Path("."), camera=CAMERA.numpy())
+    data = EpochData(
+        table,
+        torch.device("cpu"),
+        LABELS.numpy(),
+        ("ann", "bob", "eve"),
+        features=unit(6, 2).numpy(),
+        source_features=unit(4, 1).numpy(),
+    )
+    learner.setup(data)
+    learner.start_epoch(data, torch.arange(6))
     return learner
 
 
-def batch_of(epoch: int, seed: int = 3) -> tuple[Batch, Features]:
-    rows = torch.tensor([4, 0, 5, 2])
-    embedding = unit(6, seed).requires_grad_()
-    batch = Batch(rows, rows, CAMERA[rows], epoch, source_labels=LABELS[:2])
-    return batch, Features(embedding, embedding, torch.empty(0))
+def features_of(embedding: Tensor) -> Features:
+    return Features(embedding, embedding, torch.empty(0))
+
+
+def batch_of(epoch: int, seed: int = 3) -> Batch:
+    """Four target crops and two of the source."""
+    indices = torch.tensor([4, 0, 5, 2])
+    target, source = unit(6, seed).split([4, 2])
+    views = (features_of(target.clone().requires_grad_()),)
+    source_features = features_of(source.clone().requires_grad_())
+    return Batch(indices, indices, CAMERA[indices], epoch, views, source_features, LABELS[:2])
 
 
 def test_agents_start_as_the_means_of_their_people() -> None:
@@ -66,7 +81,7 @@ def test_agents_start_as_the_means_of_their_people() -> None:
     learner = started()
     assert torch.allclose(learner.unit_agents, expected, atol=1e-6)
     assert [name for name, _ in learner.named_parameters()] == ["agents"]
-    assert torch.equal(learner.model_state["agents"], learner.unit_agents)
+    assert torch.equal(learner.extension().agents, learner.unit_agents)
 
 
 def test_threshold_statistics_and_memory_start_from_all_crops() -> None:
@@ -91,27 +106,28 @@ def test_the_loss_is_its_four_terms_weighted_and_what_it_saw_is_kept_after_the_s
     start = learner.statistics.mean.clone(), learner.statistics.std.clone()
     memory = torch.zeros(6, 3)
     for turn in range(2):
-        batch, features = batch_of(1, 3 + turn)
-        target, source = features.embedding[:4], features.embedding[4:]
-        terms = learner.loss(batch, features)
+        batch = batch_of(1, 3 + turn)
+        assert batch.source is not None
+        target, source = batch.features.embedding, batch.source.embedding
+        terms = learner.loss(batch)
         assert list(terms) == ["agents", "joint", "consistency", "discriminative"]
         learned = agent_learning(source, agents, LABELS[:2])
         assert terms["agents"].item() == pytest.approx(7 * learned.item(), rel=1e-4)
         joint = joint_embedding(source, LABELS[:2], target, agents)
         assert terms["joint"].item() == pytest.approx(7 * 0.3 * joint.item(), rel=1e-4)
         logs = (30 * target @ agents.T).log_softmax(1).detach()
-        camera = (CAMERA[batch.rows] == 7).long()
+        camera = (CAMERA[batch.indices] == 7).long()
         by_camera = torch.stack([logs[camera == number] for number in (0, 1)])
         new = by_camera.mean(1).mean(0), by_camera.std(1).mean(0)
         start = tuple((old + found) / 2 for old, found in zip(start, new, strict=True))
         consistency = cross_view_consistency(logs, camera, 2, *start)
         assert terms["consistency"].item() == pytest.approx(0.1 * consistency.item(), rel=1e-3)
-        memory[batch.rows] = logs.exp() if turn == 0 else 0.9 * memory[batch.rows] + 0.1 * logs.exp()
-        agreement = pair_agreement(memory[batch.rows])
+        memory[batch.indices] = logs.exp() if turn == 0 else 0.9 * memory[batch.indices] + 0.1 * logs.exp()
+        agreement = pair_agreement(memory[batch.indices])
         loss = multilabel_discriminative(target, agreement, threshold, 0.4)
         assert terms["discriminative"].item() == pytest.approx(2 * loss.item(), rel=1e-3)
         assert torch.equal(learner.threshold, threshold)  # kept only after the step
-        learner.after_step(batch, features)
+        learner.after_step(batch)
         threshold = 0.9 * threshold + 0.1 * agreement_quantile(agreement, 0.4)
         assert learner.threshold.item() == pytest.approx(threshold.item(), abs=1e-3)
         threshold = learner.threshold.clone()
@@ -132,18 +148,18 @@ def test_the_loss_is_its_four_terms_weighted_and_what_it_saw_is_kept_after_the_s
     ],
 )
 def test_each_loss_can_be_left_out(options: dict[str, Any], epoch: int, terms: list[str]) -> None:
-    learner = started(**options)
-    batch, features = batch_of(epoch)
-    assert list(learner.loss(batch, features)) == terms
-    learner.after_step(batch, features)
+    learner, batch = started(**options), batch_of(epoch)
+    assert list(learner.loss(batch)) == terms
+    learner.after_step(batch)
     assert learner.memory.known.any() == ("discriminative" in terms)
     assert (len(learner.memory.values) > 0) == bool(options.get("discriminative_weight", 1))
-    assert learner.camera_use == (("method.consistency_weight",) if "consistency" in terms else ())
+    cameras = learner.needs(learner.options).cameras
+    assert cameras == (("method.consistency_weight",) if "consistency" in terms else ())
 
 
 def test_only_agent_learning_moves_the_agents() -> None:
     learner = started()
-    terms = learner.loss(*batch_of(1))
+    terms = learner.loss(batch_of(1))
     for name, term in terms.items():
         learner.zero_grad()
         term.backward(retain_graph=True)
@@ -152,19 +168,21 @@ def test_only_agent_learning_moves_the_agents() -> None:
 
 
 def test_a_step_looks_at_no_value_so_a_gpu_need_not_be_waited_for() -> None:
-    learner = started()
-    batch, features = batch_of(1)
-    agents, embedding = learner.agents.detach(), features.embedding.detach()
+    learner, batch = started(), batch_of(1)
+    assert batch.source is not None
+    agents, sides = learner.agents.detach(), (batch.features, batch.source)
+    embeddings = [features.embedding.detach() for features in sides]
     with FakeTensorMode(allow_non_fake_inputs=False) as mode:
         names = [(m, n) for m in (learner, learner.memory, learner.statistics) for n in m._buffers]
         for module, name in names:
             setattr(module, name, mode.from_tensor(module._buffers[name]))
         learner._parameters["agents"] = mode.from_tensor(agents)  # type: ignore[assignment]
-        for name in ("rows", "camera", "source_labels"):
+        for name in ("indices", "camera", "source_labels"):
             setattr(batch, name, mode.from_tensor(getattr(batch, name)))
-        features.embedding = mode.from_tensor(embedding).requires_grad_()
-        torch.stack(list(learner.loss(batch, features).values())).sum().backward()
-        learner.after_step(batch, features)
+        for features, embedding in zip(sides, embeddings, strict=True):
+            features.embedding = mode.from_tensor(embedding).requires_grad_()
+        torch.stack(list(learner.loss(batch).values())).sum().backward()
+        learner.after_step(batch)
 
 
 RUN = {
@@ -217,7 +235,7 @@ def test_training_beats_its_start(
     # crops of the source are most like their own agent, far more often than the 1 in 20 of chance
     source = read_crops(reference)
     assert source.identity is not None
-    found = model.describe(model.embed(source), 1)[0][:, 0]
+    found = model.extension.describe(model.embed(source), 1)[0][:, 0]
     assert (found == source.identity.astype(str)).mean() > 0.2
 
 
@@ -229,20 +247,20 @@ def test_a_run_keeps_agents_names_and_the_size_of_its_memory(whole: RunFolder, p
     assert whole.read_metrics()[-1]["reference_persons"] == 20
     assert not (whole.path / "labels").exists()
     model = resight.load(whole.path)
-    assert model.persons == tuple(source["people"])
+    assert model.extension.names == tuple(source["people"])
     features = model.embed(read_crops(reference))
-    multilabels = model.multilabels(features)
+    multilabels = model.extension.multilabels(features)
     assert multilabels.shape == (120, 20)
     assert np.allclose(multilabels.sum(1), 1, atol=1e-5)
     state = torch.load(whole.checkpoint_file, weights_only=True)["trained"]
     cosine = features @ F.normalize(state["method.agents"]).numpy().T
     expected = np.exp(30 * cosine) / np.exp(30 * cosine).sum(1, keepdims=True)
     assert np.allclose(multilabels, expected, atol=1e-4)
-    names, shares = model.describe(features, 3)
+    names, shares = model.extension.describe(features, 3)
     assert names.tolist() == (np.argsort(-multilabels, axis=1)[:, :3] + 1).astype(str).tolist()
     assert np.allclose(shares, -np.sort(-multilabels, axis=1)[:, :3])
-    assert model.describe(features[:2], 50)[0].shape == (2, 20)
-    assert model.describe(features[:0])[0].shape == (0, 5)
+    assert model.extension.describe(features[:2], 50)[0].shape == (2, 20)
+    assert model.extension.describe(features[:0])[0].shape == (0, 5)
 
 
 def test_labels_of_the_target_never_reach_training(
@@ -289,19 +307,63 @@ def test_a_run_is_of_its_source(whole: RunFolder, painted: Path, reference: Path
             run_to_end(data, tiny | RUN, whole.path, source=other, resume=True)
 
 
+#: An encoder of which the backbone is not all that is trained.
+WITH_HEAD = {
+    "encoder.attention": "voxel",
+    "encoder.voxel_units": 8,
+    "encoder.last_relu": True,
+    "encoder.pooling": "gem",
+    "encoder.embedding_dim": 24,
+    "encoder.neck": True,
+}
+PARTS = ("backbone.", "attention.", "pooling.", "projection.", "neck.")
+
+
+class Begun(Exception):  # noqa: N818 (no error: the run is where the test wants it)
+    """A run is about to take its first step."""
+
+
+@pytest.mark.parametrize("before", ["supervised", "mar"])
+@pytest.mark.parametrize("by", ["folder", "file"])
 def test_weights_of_a_supervised_run_and_of_a_run_of_this_method_start_another(
-    whole: RunFolder, reference: Path, tiny: dict[str, object], tmp_path: Path
+    before: str, by: str, painted: Path, reference: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:
-    settings = {name: value for name, value in tiny.items() if not name.startswith("sampling")}
-    settings |= {"epochs": 1, "sampling.iterations": 2, "encoder.last_stride": 1}
-    first = resight.train("supervised", reference, tmp_path / "first", recipe="reference", settings=settings)
-    mar = build_config("mar", None, tiny | {"encoder.weights": "none"}).encoder
-    assert mar == first.config.encoder
-    for run in (first.run, whole):
-        assert run is not None
-        start = Encoder(mar.model_copy(update={"weights": str(run.weights_file)}))
-        trained = resight.load(run.path).encoder
-        assert all(torch.equal(value, trained.state_dict()[name]) for name, value in start.state_dict().items())
+    """The whole encoder is taken over: attention, pooling, linear layer and neck, too."""
+    data, source = read_crops(painted), read_crops(reference)
+    settings = tiny | RUN | WITH_HEAD | {"epochs": 1, "optimizer.lr": 0.05}
+    if before == "mar":
+        first = run_to_end(data, settings, tmp_path / "first", source=source)
+    else:
+        supervised = {name: value for name, value in settings.items() if not name.startswith("sampling")}
+        supervised |= {"sampling.iterations": 4}
+        first = fit(build_config("supervised", "reference", supervised), source, tmp_path / "first")
+    config = build_config("mar", "default", settings)
+    assert first.read_config().encoder == config.encoder
+    trained, new = resight.load(first.path).encoder.state_dict(), Encoder(config.encoder).state_dict()
+    for part in PARTS:
+        differing = [name for name in new if name.startswith(part) and not torch.equal(trained[name], new[name])]
+        assert differing, f"training left {part} as it was, so this test would not see it"
+    started: dict[str, Tensor] = {}
+
+    def begun(encoder: Encoder) -> dict[str, Any]:
+        started.update({name: value.clone() for name, value in encoder.state_dict().items()})
+        raise Begun
+
+    path = first.path if by == "folder" else first.weights_file
+    second = settings | {"encoder.weights": str(path), "evaluate_every": 1, "seed": 5}
+    with pytest.raises(Begun):
+        run_to_end(data, second, tmp_path / "second", source=source, evaluate=begun)
+    assert started.keys() == trained.keys()
+    for name, value in trained.items():
+        assert torch.equal(started[name], value), name
+    (behind,) = RunFolder(tmp_path / "second").read_data()["started_from"]
+    assert (behind["run"], behind["identity_use"]) == (str(first.path), before == "supervised")
+
+
+def test_the_recipe_for_the_source_has_the_encoder_of_this_method(tiny: dict[str, object]) -> None:
+    settings = {"encoder.weights": "none"}
+    mar, source = (build_config(*of, settings) for of in (("mar", "default"), ("supervised", "reference")))
+    assert mar.encoder == source.encoder
 
 
 def test_what_does_not_fit_is_a_sentence(
@@ -316,7 +378,7 @@ def test_what_does_not_fit_is_a_sentence(
         run_to_end(data, settings, out, source=source.without_labels())
     with pytest.raises(ResightError, match=r"mar with method\.consistency_weight set needs the column 'camera'"):
         run_to_end(blind, settings, out, source=source)
-    with pytest.raises(ResightError, match=r"96 crops of the source .*shows other people"):
+    with pytest.raises(ResightError, match=r"96 crops of the source .*must show other identities"):
         run_to_end(data, settings, out, source=data)
     with pytest.raises(ResightError, match=r"mar finds no clusters.*sampling\.order=crops"):
         run_to_end(data, settings | {"sampling.order": "clusters"}, out, source=source)
@@ -355,10 +417,27 @@ def test_norms_see_one_set_at_a_time_where_asked(
     assert sizes == [28, 16, 12]
 
 
-def test_other_models_have_no_reference_persons(tiny: dict[str, object]) -> None:
-    from resight.model import Model
+def test_a_model_describes_crops_by_the_reference_identities() -> None:
+    learner, features = started(scale=20.0), unit(7, 5).numpy()
+    state = learner.extension().state_dict()
+    data = {"source": {"people": ["ann", "bob", "eve"]}}
+    loaded = Mar.load_extension(learner.options, state, data)
+    assert loaded is not None
+    assert loaded.names == ("ann", "bob", "eve")
+    expected = (20 * torch.from_numpy(features) @ learner.unit_agents.T).softmax(1).detach().numpy()
+    found = loaded.multilabels(features)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(expected, abs=1e-6)
+    names, shares = loaded.describe(features, 2)
+    order = np.argsort(-expected, axis=1)[:, :2]
+    assert names.tolist() == np.array(["ann", "bob", "eve"])[order].tolist()
+    assert shares == pytest.approx(np.take_along_axis(expected, order, axis=1), abs=1e-6)
+    assert loaded.describe(features, 9)[0].shape == (7, 3)
+    assert loaded.multilabels(features[:0]).shape == (0, 3)
+    assert [values.shape for values in loaded.describe(features[:0], 2)] == [(0, 2), (0, 2)]
+    assert Mar.load_extension(learner.options, {}, {}) is None
 
+
+def test_other_models_have_no_reference_identities(tiny: dict[str, object]) -> None:
     config = build_config("cluster_contrast", None, tiny)
-    model = Model(Encoder(config.encoder), config)
-    with pytest.raises(ResightError, match="no reference persons"):
-        model.describe(np.zeros((1, model.dim), np.float32))
+    assert Model(Encoder(config.encoder), config).extension is None

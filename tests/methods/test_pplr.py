@@ -21,7 +21,7 @@ from resight.losses import (
     camera_contrast,
     part_guided_refinement,
 )
-from resight.methods import Batch, Pplr
+from resight.methods import Batch, EpochData, Pplr
 from resight.methods import pplr as module
 from resight.methods.pplr import PplrOptions
 from resight.training.config import build_config
@@ -45,19 +45,24 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
 
 
 def features_of(rows: int, parts: int = 2, seed: int = 1) -> Features:
-    necks = torch.randn(rows, 1 + parts, DIM, generator=torch.Generator().manual_seed(seed)).requires_grad_()
-    embeddings = F.normalize(necks, dim=2)
-    return Features(embeddings[:, 0], necks[:, 0], torch.empty(0), embeddings[:, 1:], necks[:, 1:])
+    pre_norms = torch.randn(rows, 1 + parts, DIM, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+    embeddings = F.normalize(pre_norms, dim=2)
+    return Features(embeddings[:, 0], pre_norms[:, 0], torch.empty(0), embeddings[:, 1:], pre_norms[:, 1:])
 
 
-def batch_of(rows: list[int], epoch: int = 9) -> Batch:
+def batch_of(rows: list[int], features: Features, epoch: int = 9) -> Batch:
     index = torch.tensor(rows)
-    return Batch(index, LABELS[index], CAMERA[index], epoch)
+    return Batch(index, LABELS[index], CAMERA[index], epoch, (features,))
+
+
+def epoch_of(features: np.ndarray, camera: np.ndarray | None = None) -> EpochData:
+    table = CropTable(paths=[f"{i}.png" for i in range(len(features))], root=Path("."), camera=camera)
+    return EpochData(table, torch.device("cpu"), features=features)
 
 
 def started(agreement: Tensor | None = None, **options: object) -> Pplr:
     learner = method(**options)
-    learner.start_epoch(unit(8, 3, DIM), LABELS, CAMERA)
+    learner.start_epoch(epoch_of(unit(8, 3, DIM).numpy(), CAMERA.numpy()), LABELS)
     learner.agreement = torch.rand(8, 2, generator=torch.Generator().manual_seed(4)) if agreement is None else agreement
     return learner
 
@@ -70,13 +75,9 @@ def crowd(size: int = 120) -> np.ndarray:
     return np.stack(spaces, axis=1).astype(np.float32)
 
 
-def table_of(size: int, **columns: np.ndarray) -> CropTable:
-    return CropTable(paths=[f"{i}.png" for i in range(size)], root=Path("."), **columns)
-
-
 def test_labels_are_those_of_the_whole_and_the_agreement_that_of_all_spaces() -> None:
     features = crowd()
-    found = method().label(features, table_of(120), 0)
+    found = method().label(epoch_of(features))
     expected = cluster_crops(features[:, 0], k1=10, k2=3, eps=0.7)
     assert found.labels.tolist() == expected.labels.tolist()
     lists = [nearest_neighbours(features[:, n], 21).indices for n in range(3)]
@@ -84,33 +85,35 @@ def test_labels_are_those_of_the_whole_and_the_agreement_that_of_all_spaces() ->
     assert np.array_equal(found.kept["agreement"], agreement)
     assert found.facts == pytest.approx({"agreement_1": agreement[:, 0].mean(), "agreement_2": agreement[:, 1].mean()})
     assert found.facts["agreement_1"] > found.facts["agreement_2"] + 0.1
+    assert found.sentences == (f"agreement {found.facts['agreement_1']:.2f} {found.facts['agreement_2']:.2f}",)
 
 
 @pytest.mark.parametrize("k1", [10, 30])
-def test_each_space_is_searched_once(k1: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    searched: list[int] = []
-    honest = module.find_neighbours
-
-    def count(features, k, **options):  # type: ignore[no-untyped-def]
-        searched.append(k)
-        return honest(features, k, **options)
-
-    monkeypatch.setattr(module, "find_neighbours", count)
-    clustering = ClusteringConfig(k1=k1, k2=3, eps=0.7)
-    method(clustering=clustering).label(crowd(), table_of(120), 0)
-    assert searched == [max(k1, 21), 21, 21]
-    searched.clear()
-    found = method(clustering=clustering, refine="none").label(crowd(), table_of(120), 0)
-    assert searched == [k1]
-    assert not found.kept
+@pytest.mark.parametrize("agreement_k", [5, 20, 40])
+@pytest.mark.parametrize("refine", ["none", "both"])
+def test_one_search_of_the_whole_gives_what_a_search_for_each_purpose_gives(
+    k1: int, agreement_k: int, refine: str
+) -> None:
+    """Whichever of the two purposes needs the longer lists."""
+    clustering, features = ClusteringConfig(k1=k1, k2=3, eps=0.7), crowd()
+    learner = method(clustering=clustering, refine=refine, agreement_k=agreement_k)
+    found = learner.label(epoch_of(features))
+    assert np.array_equal(found.labels, cluster_crops(features[:, 0], k1=k1, k2=3, eps=0.7).labels)
+    if refine == "none":
+        assert not found.kept
+        assert not found.facts
+        return
+    whole, *parts = (nearest_neighbours(features[:, n], agreement_k + 1).indices for n in range(3))
+    assert np.array_equal(found.kept["agreement"], cross_agreement(whole, parts, agreement_k))
+    assert torch.equal(learner.agreement, torch.from_numpy(found.kept["agreement"]))
 
 
 def test_centring_on_cameras_reaches_every_space() -> None:
     features, camera = crowd(), np.arange(120) % 2
     shifted = features + 3 * camera[:, None, None].astype(np.float32)
     clustering = ClusteringConfig(k1=10, k2=3, eps=0.7, centre_cameras=True)
-    found = method(clustering=clustering).label(shifted, table_of(120, camera=camera), 0)
-    blind = method().label(shifted, table_of(120, camera=camera), 0)
+    found = method(clustering=clustering).label(epoch_of(shifted, camera))
+    blind = method().label(epoch_of(shifted, camera))
     assert found.num_clusters != blind.num_clusters
     assert (found.kept["agreement"] != blind.kept["agreement"]).any()
 
@@ -120,7 +123,7 @@ def test_rows_of_each_classifier_are_the_means_of_its_own_space(rows: int | None
     features = unit(8, 3, DIM)
     learner = method(classifier_rows=rows)
     before = learner.classifiers
-    learner.start_epoch(features, LABELS, None)
+    learner.start_epoch(epoch_of(features.numpy()), LABELS)
     for space in range(3):
         for cluster in range(3):
             expected = F.normalize(features[LABELS.eq(cluster), space].mean(0), dim=0)
@@ -132,7 +135,7 @@ def test_rows_of_each_classifier_are_the_means_of_its_own_space(rows: int | None
 
 def test_more_clusters_than_rows_is_a_sentence() -> None:
     with pytest.raises(ResightError, match=r"3 clusters, but .*classifier_rows=2"):
-        method(classifier_rows=2).start_epoch(unit(8, 3, DIM), LABELS, None)
+        method(classifier_rows=2).start_epoch(epoch_of(unit(8, 3, DIM).numpy()), LABELS)
 
 
 @pytest.mark.parametrize("refine", ["none", "pglr", "aals", "both"])
@@ -140,17 +143,18 @@ def test_more_clusters_than_rows_is_a_sentence() -> None:
 def test_the_terms_are_those_of_the_classifiers_predictions(refine: str, rows: int | None) -> None:
     weights = {"global_weight": 0.5, "part_weight": 2.0, "triplet_weight": 3.0}
     learner = started(refine=refine, beta=0.3, classifier_rows=rows, **weights)
-    batch, features = batch_of([0, 1, 2, 4]), features_of(4)
-    terms = learner.loss(batch, features)
-    assert features.part_necks is not None
+    features = features_of(4)
+    batch = batch_of([0, 1, 2, 4], features)
+    terms = learner.loss(batch)
+    assert features.part_pre_norms is not None
     own = learner.classifiers[:, :3]
-    whole = features.neck @ own[0].T
-    parts = torch.stack([features.part_necks[:, n] @ own[1 + n].T for n in range(2)], dim=1)
-    agreement = learner.agreement[batch.rows]
+    whole = features.pre_norm @ own[0].T
+    parts = torch.stack([features.part_pre_norms[:, n] @ own[1 + n].T for n in range(2)], dim=1)
+    agreement = learner.agreement[batch.indices]
     expected = {
         "global": 0.5 * F.cross_entropy(whole, batch.labels),
         "parts": 2 * (F.cross_entropy(parts[:, 0], batch.labels) + F.cross_entropy(parts[:, 1], batch.labels)) / 2,
-        "triplet": 3 * batch_hard_triplet(features.neck, batch.labels, None),
+        "triplet": 3 * batch_hard_triplet(features.pre_norm, batch.labels, None),
     }
     if refine in ("pglr", "both"):
         expected["global"] = 0.5 * part_guided_refinement(whole, parts, batch.labels, agreement, 0.3)
@@ -163,22 +167,22 @@ def test_the_terms_are_those_of_the_classifiers_predictions(refine: str, rows: i
 
 def test_label_smoothing_stands_in_for_aals_in_the_first_epochs() -> None:
     learner, features = started(warmup_epochs=5, warmup_smoothing=0.1), features_of(4)
-    assert features.part_necks is not None
+    assert features.part_pre_norms is not None
     rows = [0, 1, 2, 4]
-    parts = torch.einsum("bsd,scd->bsc", features.part_necks, learner.classifiers[1:])
+    parts = torch.einsum("bsd,scd->bsc", features.part_pre_norms, learner.classifiers[1:])
     labels = LABELS[rows]
     smoothed = sum(F.cross_entropy(parts[:, n], labels, label_smoothing=0.1) for n in range(2)) / 2
     refined = agreement_aware_smoothing(parts, labels, learner.agreement[rows])
     for epoch, expected in ((0, smoothed), (4, smoothed), (5, refined)):
-        torch.testing.assert_close(learner.loss(batch_of(rows, epoch), features)["parts"], expected)
-    hard = started(refine="pglr").loss(batch_of(rows, 0), features)["parts"]
+        torch.testing.assert_close(learner.loss(batch_of(rows, features, epoch))["parts"], expected)
+    hard = started(refine="pglr").loss(batch_of(rows, features, 0))["parts"]
     torch.testing.assert_close(hard, sum(F.cross_entropy(parts[:, n], labels) for n in range(2)) / 2)
 
 
 def test_with_beta_1_and_full_agreement_the_loss_is_the_baselines_to_the_bit() -> None:
-    ours, theirs = features_of(4), features_of(4)
-    refined = started(torch.ones(8, 2), beta=1.0).loss(batch_of([0, 1, 2, 4]), ours)
-    plain = started(refine="none").loss(batch_of([0, 1, 2, 4]), theirs)
+    ours, theirs = (batch_of([0, 1, 2, 4], features_of(4)) for _ in range(2))
+    refined = started(torch.ones(8, 2), beta=1.0).loss(ours)
+    plain = started(refine="none").loss(theirs)
     assert list(refined) == list(plain)
     for name in plain:
         assert torch.equal(refined[name], plain[name]), name
@@ -186,18 +190,19 @@ def test_with_beta_1_and_full_agreement_the_loss_is_the_baselines_to_the_bit() -
 
 def test_terms_of_no_weight_are_left_out_but_not_all() -> None:
     learner = started(global_weight=0, triplet_weight=0)
-    assert list(learner.loss(batch_of([0, 1, 2, 4]), features_of(4))) == ["parts"]
+    assert list(learner.loss(batch_of([0, 1, 2, 4], features_of(4)))) == ["parts"]
     with pytest.raises(ResightError, match="All losses are left out"):
         method(global_weight=0, part_weight=0, triplet_weight=0)
 
 
 def test_the_camera_term_is_the_crops_and_the_mean_of_the_parts_and_declared() -> None:
-    features, batch, terms = features_of(4), batch_of([0, 1, 2, 4]), {}
+    features, terms = features_of(4), {}
+    batch = batch_of([0, 1, 2, 4], features)
     everything = unit(8, 3, DIM)
     for weight in (0.0, 0.5, 1.0):
         learner = started(camera_weight=weight)
-        terms[weight] = learner.loss(batch, features)
-        assert learner.camera_use == (("method.camera_weight",) if weight else ())
+        terms[weight] = learner.loss(batch)
+        assert learner.needs(learner.options).cameras == (("method.camera_weight",) if weight else ())
     assert "camera" not in terms[0.0]
     assert features.parts is not None
     pairs = [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 1)]
@@ -234,7 +239,7 @@ def test_parameters_are_those_of_the_papers_table_1() -> None:
         assert round(parameters(encoder, learner) / 1e6, 3) == millions
     # classifiers sized to an epoch's clusters
     learner = Pplr(PplrOptions(), config.clustering, encoder)
-    learner.start_epoch(torch.rand(751, 4, 2048), torch.arange(751), None)
+    learner.start_epoch(epoch_of(np.random.default_rng(0).random((751, 4, 2048), np.float32)), torch.arange(751))
     assert round(parameters(encoder, learner) / 1e6, 3) == 29.668
 
 

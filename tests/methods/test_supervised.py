@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 import resight
 from resight import ResightError
@@ -14,7 +15,7 @@ from resight.clustering.config import ClusteringConfig
 from resight.crops import CropTable
 from resight.encoders import Encoder, EncoderConfig, Features
 from resight.losses import batch_hard_triplet
-from resight.methods import Batch, Supervised
+from resight.methods import Batch, EpochData, Supervised
 from resight.methods.supervised import SupervisedOptions
 
 
@@ -23,20 +24,23 @@ def method(**options: object) -> Supervised:
     return Supervised(SupervisedOptions(**options), ClusteringConfig(), encoder)  # type: ignore[arg-type]
 
 
-def table_of(identity: list[int] | None) -> CropTable:
-    size = 6 if identity is None else len(identity)
-    return CropTable(
-        paths=[f"{i}.png" for i in range(size)],
-        root=Path("."),
-        identity=None if identity is None else np.array(identity),
-    )
+def data_of(identity: list[int]) -> EpochData:
+    paths = [f"{i}.png" for i in range(len(identity))]
+    return EpochData(CropTable(Path("."), paths, identity=np.array(identity)), torch.device("cpu"))
 
 
-def test_labels_are_the_people_and_junk_has_none() -> None:
-    table = table_of([7, 3, 0, 7, -1, 9])
+def batch_of(labels: Tensor, pre_norm: Tensor) -> Batch:
+    view = Features(F.normalize(pre_norm), pre_norm, torch.empty(0))
+    return Batch(torch.arange(4), labels, None, 0, (view,))
+
+
+def test_labels_are_the_identities_and_junk_has_none() -> None:
+    data = data_of([7, 3, 0, 7, -1, 9])
     learner = method()
-    learner.prepare(table)
-    labels = learner.label(np.empty((6, 0)), table, 0).labels
+    assert learner.needs(learner.options).identities
+    assert not learner.plan(0).embed
+    learner.setup(data)
+    labels = learner.label(data).labels
     assert labels.tolist() == [1, 0, -1, 1, -1, 2]
     assert learner.classifier is not None
     assert learner.classifier.out_features == 3
@@ -44,37 +48,36 @@ def test_labels_are_the_people_and_junk_has_none() -> None:
 
 def test_the_loss_is_its_two_terms_weighted() -> None:
     learner = method(triplet_weight=2.0, softmax_weight=0.5, margin=None)
-    learner.prepare(table_of([1, 1, 2, 2]))
+    learner.setup(data_of([1, 1, 2, 2]))
     labels = torch.tensor([0, 0, 1, 1])
-    neck = torch.randn(4, learner.dim)
-    features = Features(F.normalize(neck), neck, torch.empty(0))
-    terms = learner.loss(Batch(torch.arange(4), labels, None, 0), features)
+    pre_norm = torch.randn(4, learner.dim)
+    batch = batch_of(labels, pre_norm)
+    terms = learner.loss(batch)
     assert learner.classifier is not None
-    softmax = F.cross_entropy(neck @ learner.classifier.weight.T, labels, label_smoothing=0.1)
-    assert terms["triplet"].item() == pytest.approx(2 * batch_hard_triplet(features.embedding, labels, None).item())
+    softmax = F.cross_entropy(pre_norm @ learner.classifier.weight.T, labels, label_smoothing=0.1)
+    assert terms["triplet"].item() == pytest.approx(2 * batch_hard_triplet(F.normalize(pre_norm), labels, None).item())
     assert terms["softmax"].item() == pytest.approx(softmax.item() / 2)
     without = method(softmax_weight=0)
-    without.prepare(table_of([1, 1, 2, 2]))
+    without.setup(data_of([1, 1, 2, 2]))
     assert without.classifier is None
-    assert list(without.loss(Batch(torch.arange(4), labels, None, 0), features)) == ["triplet"]
+    assert list(without.loss(batch)) == ["triplet"]
 
 
 def test_a_softmax_over_cosines() -> None:
     learner = method(triplet_weight=0, softmax_scale=8, label_smoothing=0)
-    learner.prepare(table_of([1, 1, 2, 3]))
+    learner.setup(data_of([1, 1, 2, 3]))
     labels = torch.tensor([0, 0, 1, 2])
-    neck = 5 * torch.randn(4, learner.dim)
-    features = Features(F.normalize(neck), neck, torch.empty(0))
-    term = learner.loss(Batch(torch.arange(4), labels, None, 0), features)["softmax"]
+    pre_norm = 5 * torch.randn(4, learner.dim)
+    term = learner.loss(batch_of(labels, pre_norm))["softmax"]
     assert learner.classifier is not None
-    cosine = F.cosine_similarity(neck[:, None], learner.classifier.weight[None], dim=2)
+    cosine = F.cosine_similarity(pre_norm[:, None], learner.classifier.weight[None], dim=2)
     assert term.item() == pytest.approx(-(8 * cosine).log_softmax(1)[torch.arange(4), labels].mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("identity", [[5, 5, 5], [0, -1, 2]])
-def test_one_person_is_too_few(identity: list[int]) -> None:
-    with pytest.raises(ResightError, match="at least two people"):
-        method().prepare(table_of(identity))
+def test_one_identity_is_too_few(identity: list[int]) -> None:
+    with pytest.raises(ResightError, match=r"at least two identities; .* show 1"):
+        method().setup(data_of(identity))
 
 
 def test_crops_without_identities_are_refused_in_words(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_both_losses_cannot_be_left_out() -> None:
         method(triplet_weight=0, softmax_weight=0)
 
 
-def test_training_beats_its_start_on_people_it_never_saw(
+def test_training_beats_its_start_on_identities_it_never_saw(
     paint_crops: Callable[..., Path], tiny: dict[str, object], tmp_path: Path
 ) -> None:
     settings = tiny | {"epochs": 6, "evaluate_every": 6, "sampling.iterations": 15, "optimizer.schedule": "cosine"}

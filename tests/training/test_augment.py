@@ -11,7 +11,6 @@ import torch
 from resight.training.augment import (
     AugmentationConfig,
     augment,
-    epoch_seed,
     flip_and_crop,
     random_colour,
     random_contrast,
@@ -156,13 +155,6 @@ def test_the_generator_settles_everything(what: object) -> None:
     torch.manual_seed(2)
     assert torch.equal(what(images, config, seeded(3)), first)  # type: ignore[operator]
     assert not torch.equal(what(images, config, seeded(4)), first)  # type: ignore[operator]
-
-
-def test_epoch_seeds_differ_by_run_epoch_and_stream() -> None:
-    seeds = {epoch_seed(seed, epoch, stream) for seed in range(10) for epoch in range(100) for stream in range(3)}
-    assert len(seeds) == 10 * 100 * 3
-    assert all(0 <= seed < 2**31 for seed in seeds)
-    assert epoch_seed(1, 2) == epoch_seed(1, 2, stream=0)
 
 
 def test_zoom_shows_a_smaller_window_of_the_image_enlarged() -> None:

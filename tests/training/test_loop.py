@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,11 @@ import resight
 from resight.clustering import NoClusters
 from resight.crops import CropTable, read_crops
 from resight.errors import ResightError
-from resight.methods import ClusterContrast
+from resight.methods import Batch, ClusterContrast
 from resight.training.config import build_config
-from resight.training.loop import NonFiniteLoss, fit
+from resight.training.learner import NonFiniteLoss
+from resight.training.loop import fit
+from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
 
 Paint = Callable[..., Path]
@@ -117,6 +120,44 @@ def test_resume_of_a_finished_run_changes_nothing(painted: Path, tiny: dict[str,
     assert (run.metrics_file.read_bytes(), run.weights_file.read_bytes()) == before
 
 
+@pytest.mark.parametrize("stop", ["after epoch 2", "in epoch 3", None])
+def test_a_run_is_resumed_after_the_run_that_it_started_from_was_deleted(
+    stop: str | None, stop_at: Callable[[str], Reporter], painted: Path, tiny: dict[str, object], tmp_path: Path
+) -> None:
+    table, first = read_crops(painted), tmp_path / "first"
+    run_to_end(table, tiny | {"epochs": 1, "seed": 3}, first)
+    settings = tiny | {"encoder.weights": str(first), "sampling.iterations": 3}
+    whole = run_to_end(table, settings, tmp_path / "whole")
+    if stop is None:
+        run_to_end(table, settings, tmp_path / "cut")
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run_to_end(table, settings, tmp_path / "cut", reporter=stop_at(stop))
+    shutil.rmtree(first)
+    resumed = run_to_end(table, settings, tmp_path / "cut", resume=True)
+    for name in ("metrics_file", "weights_file", "data_file"):
+        assert getattr(resumed, name).read_bytes() == getattr(whole, name).read_bytes()
+    assert [run["run"] for run in resumed.facts()["started_from"]] == [str(first)]
+
+
+def test_a_run_without_a_finished_epoch_still_needs_the_weights_it_starts_from(
+    stop_at: Callable[[str], Reporter], painted: Path, tiny: dict[str, object], tmp_path: Path
+) -> None:
+    table, first = read_crops(painted), tmp_path / "first"
+    settings = tiny | {"encoder.weights": str(first)}
+    with pytest.raises(ResightError, match=r"no weight file .*first"):
+        run_to_end(table, settings, tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+    run_to_end(table, tiny | {"epochs": 1, "seed": 3}, first)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(table, settings, tmp_path / "cut", reporter=stop_at("in epoch 1"))
+    first.rename(tmp_path / "moved")
+    with pytest.raises(ResightError, match=r"no weight file .*first"):
+        run_to_end(table, settings, tmp_path / "cut", resume=True)
+    (tmp_path / "moved").rename(first)
+    assert len(run_to_end(table, settings, tmp_path / "cut", resume=True).read_metrics()) == 3
+
+
 def test_a_folder_with_a_run_is_not_overwritten(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
     table = read_crops(painted)
     run_to_end(table, tiny | {"epochs": 1}, tmp_path / "run")
@@ -133,8 +174,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(
 ) -> None:
     honest = ClusterContrast.loss
 
-    def explode(self, batch, features):  # type: ignore[no-untyped-def]
-        terms = honest(self, batch, features)
+    def explode(self: ClusterContrast, batch: Batch) -> dict[str, torch.Tensor]:
+        terms = honest(self, batch)
         return {name: term * (torch.inf if batch.epoch == 1 else 1.0) for name, term in terms.items()}
 
     monkeypatch.setattr(ClusterContrast, "loss", explode)
@@ -187,3 +228,85 @@ def test_metrics_reach_the_tracker(
     run = run_to_end(read_crops(painted), tiny | {"tracker": "tensorboard", "epochs": 2}, tmp_path / "run")
     assert [step for step, _ in logged] == [1, 2]
     assert logged[1][1]["loss"] == run.read_metrics()[1]["loss"]
+
+
+def test_a_host_process_keeps_its_accelerate_state(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    """And its precision does not reach the run."""
+    settings = tiny | {"epochs": 1, "precision": "float32"}
+    alone = run_to_end(read_crops(painted), settings, tmp_path / "alone")
+    script = f"""
+        import torch
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+        from resight.crops import read_crops
+        from resight.training.config import build_config
+        from resight.training.loop import fit
+
+        host = Accelerator(mixed_precision="bf16", cpu=True)
+        before = dict(AcceleratorState().__dict__)
+        config = build_config("cluster_contrast", "default", {settings!r})
+        fit(config, read_crops({str(painted)!r}), {str(tmp_path / "hosted")!r})
+        assert AcceleratorState().__dict__ == before, AcceleratorState().__dict__
+        assert host.mixed_precision == Accelerator().mixed_precision == "bf16"
+        assert not torch.is_autocast_enabled("cpu")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert RunFolder(tmp_path / "hosted").weights_file.read_bytes() == alone.weights_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda", r"'cuda' is not available: .*it sees no GPU\. Choose auto or cpu"),
+        ("cuda:1", r"'cuda:1' is not available"),
+        ("gpu", r"no device 'gpu': choose auto, cpu, cuda"),
+    ],
+)
+def test_a_device_that_is_not_there_is_a_sentence(
+    device: str, said: str, painted: Path, tiny: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ResightError, match=said):
+        run_to_end(read_crops(painted), tiny, tmp_path / "run", device=device)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("processes", "refused"), [("2", True), ("1", False), ("", False)])
+def test_one_of_several_processes_is_refused(
+    processes: str,
+    refused: bool,
+    painted: Path,
+    tiny: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    settings = tiny | {"epochs": 1, "sampling.iterations": 1}
+    if not refused:
+        assert run_to_end(read_crops(painted), settings, tmp_path / "run").weights_file.is_file()
+        return
+    with pytest.raises(ResightError, match="one process and one device: start it without torchrun"):
+        run_to_end(read_crops(painted), settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_changed_setting_without_effect_is_said_before_training(
+    painted: Path, tiny: dict[str, object], tmp_path: Path
+) -> None:
+    class Begun(Exception):  # noqa: N818 (no error)
+        pass
+
+    class Listener(Reporter):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+        def progress(self, what: str, done: int, total: int) -> None:
+            if what == "embedding":
+                raise Begun
+
+    said: list[str] = []
+    config = build_config("adtc", None, tiny | {"clustering.eps": 0.5})
+    with pytest.raises(Begun):
+        fit(config, read_crops(painted), tmp_path / "run", reporter=Listener())
+    assert [sentence.split(" has no effect on training")[0] for sentence in said] == ["The setting clustering.eps=0.5"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from pydantic import ValidationError
-from resight.training.schedules import OptimizerConfig, build_optimizer, learning_rate_factor, renew_parameters
 from torch import nn
+
+from resight.training.optim import OptimizerConfig, build_optimizer, learning_rate_factor, renew_parameters
 
 
 @pytest.mark.parametrize(

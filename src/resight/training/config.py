@@ -130,7 +130,8 @@ def unread_settings(config: TrainConfig) -> list[str]:
     needs, values = method.needs(config.method), flatten(config.model_dump())
     unread = [(name, field) for name, field in _fields(method.name) if not is_read(name, needs)]
     return [
-        f"The setting {name}={values[name]} has no effect: {method.name} with these settings does not read it."
+        f"The setting {name}={values[name]} has no effect on training: {method.name} with these settings does not "
+        "read it."
         for name, field in unread
         if values[name] != field.default
     ]
@@ -189,22 +190,25 @@ def _describe_bounds(metadata: Iterable[Any]) -> str:
 
 
 def _describe_type(annotation: Any, bounds: str = "") -> str:
+    words = _alternatives(annotation, bounds)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _alternatives(annotation: Any, bounds: str) -> list[str]:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _describe_type(parts[0], _describe_bounds(parts[1:]) or bounds)
+        return _alternatives(parts[0], _describe_bounds(parts[1:]) or bounds)
     if origin is Literal:
-        return _either([_yaml(part) for part in parts])
+        return [_yaml(part) for part in parts]
     if origin in (Union, UnionType):
-        return _either([_describe_type(part, bounds) for part in parts])
+        return [word for part in parts for word in _alternatives(part, bounds)]
     if origin is tuple:
         inner = _describe_type(parts[0], bounds)
-        return f"list of {inner}" if Ellipsis in parts else f"{len(parts)} times {inner}"
-    name = {bool: "true or false", int: "whole number", float: "number", str: "text", type(None): "null"}[annotation]
-    return f"{name} {bounds}" if bounds and annotation in (int, float) else name
-
-
-def _either(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+        return [f"list of {inner}" if Ellipsis in parts else f"{len(parts)} times {inner}"]
+    if annotation is bool:
+        return ["true", "false"]
+    name = {int: "whole number", float: "number", str: "text", type(None): "null"}[annotation]
+    return [f"{name} {bounds}" if bounds and annotation in (int, float) else name]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

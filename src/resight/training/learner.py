@@ -97,7 +97,7 @@ class Learner:
             The loss, the norm of the gradient and the terms of the loss, by name.
 
         Raises:
-            NonFiniteLoss: one of these is not finite; nothing was changed.
+            NonFiniteLoss: one of these is not finite; no parameter was changed.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
