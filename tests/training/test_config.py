@@ -82,7 +82,7 @@ UNREAD = {
     "dcmip": SOURCE,
     "adtc": SOURCE | DENSITY,
     "idl_acl": SOURCE | DENSITY | DEPTHS,
-    "mar": DENSITY | DEPTHS | SEARCH | {"sampling.prefer_other_cameras"},
+    "mar": DENSITY | DEPTHS | SEARCH | {"sampling.cameras"},
     "supervised": SOURCE | DENSITY | DEPTHS | SEARCH,
 }
 
@@ -165,7 +165,7 @@ def test_the_values_that_a_setting_can_have_in_words(method: str, name: str, all
             {"sampling.source_crops": 4, "clustering.k2": 3, "clustering.eps": 0.2},
             ["clustering.k2=3", "clustering.eps=0.2"],
         ),
-        ("mar", {"sampling.prefer_other_cameras": True}, ["sampling.prefer_other_cameras=True"]),
+        ("mar", {"sampling.cameras": "spread"}, ["sampling.cameras=spread"]),
         ("supervised", {"clustering.centre_cameras": True}, ["clustering.centre_cameras=True"]),
     ],
 )
