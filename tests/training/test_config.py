@@ -188,3 +188,9 @@ def test_the_former_name_of_a_setting_is_understood() -> None:
 def test_settings_that_exclude_each_other_are_named() -> None:
     with pytest.raises(ResightError, match=r"^The settings of optimizer do not fit together: nesterov needs"):
         build_config("supervised", None, ["optimizer.name=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"])
+
+
+@pytest.mark.parametrize("value", ["0.04", "[0.6, 0.1]", "[1, 2, 3]", "-1"])
+def test_a_value_of_no_possible_type_is_answered_with_all_of_them(value: str) -> None:
+    with pytest.raises(ResightError, match=r"augmentation\.pad=.* It must be whole number ≥ 0 or 2 times number"):
+        build_config("cluster_contrast", None, [f"augmentation.pad={value}"])
