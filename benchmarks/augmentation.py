@@ -33,7 +33,9 @@ def main() -> None:
     encoder = Encoder(EncoderConfig(backbone="resnet18", weights="none", width_multiplier=0.25))
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (arguments.batch, 3, *size), dtype=torch.uint8, generator=generator)
-    geometry = torch.nn.Sequential(K.RandomHorizontalFlip(p=0.5), K.RandomCrop(size, padding=config.pad))
+    geometry = torch.nn.Sequential(
+        K.RandomHorizontalFlip(p=0.5), K.RandomCrop(size, padding=config.padding(*size)[::-1])
+    )
     erasing = K.RandomErasing(scale=config.erase_area, ratio=config.erase_aspect, p=config.erase)
 
     def ours() -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from resight.methods import METHODS
 from resight.training.augment import (
     AugmentationConfig,
     augment,
@@ -17,6 +18,7 @@ from resight.training.augment import (
     random_erasing,
     random_zoom,
 )
+from resight.training.config import build_config
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -27,13 +29,13 @@ def some_images(batch: int, height: int = 5, width: int = 4) -> torch.Tensor:
     return torch.randint(1, 256, (batch, 3, height, width), generator=seeded(9), dtype=torch.uint8)
 
 
-def windows(image: np.ndarray, pad: int) -> dict[bytes, tuple[bool, int, int]]:
+def windows(image: np.ndarray, above: int, beside: int) -> dict[bytes, tuple[bool, int, int]]:
     """Every (mirrored?, top, left) window of the padded image."""
     _, height, width = image.shape
-    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+    padded = np.pad(image, ((0, 0), (above, above), (beside, beside)))
     found = {}
-    for top in range(2 * pad + 1):
-        for left in range(2 * pad + 1):
+    for top in range(2 * above + 1):
+        for left in range(2 * beside + 1):
             window = padded[:, top : top + height, left : left + width]
             found[window.tobytes()] = False, top, left
             found[window[:, :, ::-1].tobytes()] = True, top, left
@@ -45,12 +47,61 @@ def test_each_image_becomes_a_shifted_or_mirrored_window_of_itself() -> None:
     output = flip_and_crop(images, AugmentationConfig(flip=0.5, pad=2), seeded())
     assert output.dtype == torch.uint8
     assert output.shape == images.shape
-    drawn = [windows(image, 2)[crop.tobytes()] for image, crop in zip(images.numpy(), output.numpy(), strict=True)]
+    drawn = [windows(image, 2, 2)[crop.tobytes()] for image, crop in zip(images.numpy(), output.numpy(), strict=True)]
     count = Counter(drawn)
     assert len(count) == 2 * 5 * 5
     # 36 of each expected, with a standard deviation of 6.
     assert min(count.values()) > 12
     assert max(count.values()) < 66
+
+
+@pytest.mark.parametrize(
+    ("pad", "size", "pixels"),
+    [
+        (10, (256, 128), (10, 10)),
+        (10, (96, 48), (10, 10)),
+        ((0.039, 0.078), (256, 128), (10, 10)),  # the published share, at the published size
+        ((0.039, 0.078), (128, 64), (5, 5)),
+        ((0.039, 0.078), (96, 48), (4, 4)),
+        ((0.026, 0.078), (384, 128), (10, 10)),  # PPLR's
+        ((0.018, 0.055), (384, 128), (7, 7)),  # MAR's
+        ((0.0, 0.5), (64, 32), (0, 16)),
+        (0, (64, 32), (0, 0)),
+    ],
+)
+def test_padding_is_in_pixels_or_a_share_of_each_side(
+    pad: int | tuple[float, float], size: tuple[int, int], pixels: tuple[int, int]
+) -> None:
+    assert AugmentationConfig(pad=pad).padding(*size) == pixels
+
+
+def test_each_side_has_a_padding_of_its_own() -> None:
+    images = some_images(1800, width=8)
+    height, width = images.shape[2:]
+    config = AugmentationConfig(flip=0, pad=(1 / height, 3 / width))
+    output = flip_and_crop(images, config, seeded())
+    drawn = [windows(image, 1, 3)[crop.tobytes()] for image, crop in zip(images.numpy(), output.numpy(), strict=True)]
+    count = Counter(drawn)
+    assert {top for _, top, _ in count} == set(range(3))
+    assert {left for _, _, left in count} == set(range(7))
+    # 86 of each expected, with a standard deviation of 9.
+    assert min(count.values()) > 50
+    assert max(count.values()) < 125
+
+
+def test_a_share_that_is_a_number_of_pixels_gives_the_same_views() -> None:
+    images = some_images(50)
+    height, width = images.shape[2:]
+    share, pixels = AugmentationConfig(pad=(2 / height, 2 / width)), AugmentationConfig(pad=2)
+    assert torch.equal(flip_and_crop(images, share, seeded()), flip_and_crop(images, pixels, seeded()))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "adtc"])  # ADTC pads nothing
+def test_recipes_for_small_crops_keep_the_published_share(method: str) -> None:
+    tall = method in ("pplr", "mar")
+    augmentation = build_config(method, None).augmentation
+    assert augmentation.padding(384 if tall else 256, 128) == ((7, 7) if method == "mar" else (10, 10))
+    assert augmentation.padding(128, 64) == {"mar": (2, 4), "pplr": (3, 5)}.get(method, (5, 5))
 
 
 @pytest.mark.parametrize("flip", [0.0, 0.2, 1.0])

@@ -82,7 +82,7 @@ UNREAD = {
     "dcmip": SOURCE,
     "adtc": SOURCE | DENSITY,
     "idl_acl": SOURCE | DENSITY | DEPTHS,
-    "mar": DENSITY | DEPTHS | SEARCH | {"sampling.prefer_other_cameras"},
+    "mar": DENSITY | DEPTHS | SEARCH | {"sampling.cameras"},
     "supervised": SOURCE | DENSITY | DEPTHS | SEARCH,
 }
 
@@ -165,7 +165,7 @@ def test_the_values_that_a_setting_can_have_in_words(method: str, name: str, all
             {"sampling.source_crops": 4, "clustering.k2": 3, "clustering.eps": 0.2},
             ["clustering.k2=3", "clustering.eps=0.2"],
         ),
-        ("mar", {"sampling.prefer_other_cameras": True}, ["sampling.prefer_other_cameras=True"]),
+        ("mar", {"sampling.cameras": "spread"}, ["sampling.cameras=spread"]),
         ("supervised", {"clustering.centre_cameras": True}, ["clustering.centre_cameras=True"]),
     ],
 )
@@ -188,3 +188,9 @@ def test_the_former_name_of_a_setting_is_understood() -> None:
 def test_settings_that_exclude_each_other_are_named() -> None:
     with pytest.raises(ResightError, match=r"^The settings of optimizer do not fit together: nesterov needs"):
         build_config("supervised", None, ["optimizer.name=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"])
+
+
+@pytest.mark.parametrize("value", ["0.04", "[0.6, 0.1]", "[1, 2, 3]", "-1"])
+def test_a_value_of_no_possible_type_is_answered_with_all_of_them(value: str) -> None:
+    with pytest.raises(ResightError, match=r"augmentation\.pad=.* It must be whole number ≥ 0 or 2 times number"):
+        build_config("cluster_contrast", None, [f"augmentation.pad={value}"])

@@ -14,7 +14,7 @@ from resight.methods import METHODS
 from resight.training.config import build_config
 from resight.training.data import TrainingData, camera_use
 
-BOTH = {"clustering.centre_cameras": True, "sampling.prefer_other_cameras": True}
+BOTH = {"clustering.centre_cameras": True, "sampling.cameras": "spread"}
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ BOTH = {"clustering.centre_cameras": True, "sampling.prefer_other_cameras": True
         (
             "cluster_contrast",
             BOTH | {"method.camera_weight": 0.5},
-            ("clustering.centre_cameras", "method.camera_weight", "sampling.prefer_other_cameras"),
+            ("clustering.centre_cameras", "method.camera_weight", "sampling.cameras"),
         ),
-        ("supervised", BOTH, ("sampling.prefer_other_cameras",)),
+        ("supervised", BOTH, ("sampling.cameras",)),
         ("mar", BOTH, ("method.consistency_weight",)),
-        ("idl_acl", BOTH | {"method.cluster_weight": 0}, ("sampling.prefer_other_cameras",)),
+        ("idl_acl", BOTH | {"method.cluster_weight": 0}, ("sampling.cameras",)),
     ],
 )
 def test_camera_use_names_the_settings_that_training_reads(

@@ -68,7 +68,7 @@ def test_a_flat_folder_without_names_trains(painted: Path, tiny: dict[str, objec
 def test_resume_after_kill_gives_the_same_run(
     where: str, painted: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:
-    settings = tiny | {"ema.decay": 0.9, "sampling.prefer_other_cameras": True, "method.camera_weight": 0.5}
+    settings = tiny | {"ema.decay": 0.9, "sampling.cameras": "spread", "method.camera_weight": 0.5}
     whole = run_to_end(read_crops(painted), settings, tmp_path / "whole")
     script = f"""
         import os, signal, sys
@@ -194,8 +194,8 @@ def test_no_clusters_ends_in_a_sentence(painted: Path, tiny: dict[str, object], 
 def test_camera_settings_need_cameras_and_are_recorded(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
     table = read_crops(painted)
     blind = CropTable(table.root, table.paths)
-    for setting in ("clustering.centre_cameras", "sampling.prefer_other_cameras", "method.camera_weight"):
-        value: object = 0.5 if setting == "method.camera_weight" else True
+    values = {"clustering.centre_cameras": True, "sampling.cameras": "spcl", "method.camera_weight": 0.5}
+    for setting, value in values.items():
         with pytest.raises(ResightError, match=setting):
             run_to_end(blind, tiny | {setting: value}, tmp_path / setting)
         run = run_to_end(table, tiny | {setting: value, "epochs": 1}, tmp_path / setting)

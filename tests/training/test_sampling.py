@@ -45,7 +45,7 @@ def test_a_batch_is_p_distinct_clusters_of_k_crops(clusters: int, crops: int) ->
 @pytest.mark.parametrize("camera", [None, np.arange(78) % 3])
 def test_small_clusters_give_every_crop_and_large_ones_no_crop_twice(camera: np.ndarray | None) -> None:
     labels = shuffled_labels()
-    config = SamplingConfig(clusters=5, crops=6, iterations=30, prefer_other_cameras=camera is not None)
+    config = SamplingConfig(clusters=5, crops=6, iterations=30, cameras="none" if camera is None else "spread")
     for batch in batches_of(labels, config, camera=camera):
         for rows in groups(batch, 6):
             size = SIZES[labels[rows[0]]]
@@ -96,7 +96,7 @@ def test_cameras_are_not_looked_at_unless_asked() -> None:
 def test_preferred_companions_are_those_of_other_cameras() -> None:
     labels = shuffled_labels()
     camera = np.random.default_rng(1).choice([0, 0, 0, 1, 2], len(labels))
-    config = SamplingConfig(clusters=6, crops=4, iterations=60, prefer_other_cameras=True)
+    config = SamplingConfig(clusters=6, crops=4, iterations=60, cameras="spread")
     checked = 0
     for batch in batches_of(labels, config, camera=camera):
         for rows in groups(batch, 4):

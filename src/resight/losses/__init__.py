@@ -3,7 +3,7 @@
 from resight.losses.agent_learning import agent_learning
 from resight.losses.agreement_aware_smoothing import agreement_aware_smoothing
 from resight.losses.batch_hard_triplet import batch_hard_triplet
-from resight.losses.camera_contrast import camera_contrast
+from resight.losses.camera_contrast import CameraForm, camera_contrast
 from resight.losses.cluster_contrast import cluster_contrast
 from resight.losses.cross_view_consistency import cross_view_consistency
 from resight.losses.discrepant_contrast import DiscrepantForm, discrepant_contrast
@@ -14,6 +14,7 @@ from resight.losses.multilabel_discriminative import agreement_quantile, multila
 from resight.losses.part_guided_refinement import part_guided_refinement, refined_targets
 
 __all__ = [
+    "CameraForm",
     "DiscrepantForm",
     "Hardness",
     "InstanceForm",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resight.clustering.config import ClusteringConfig
 from resight.encoders import Encoder
-from resight.losses import camera_contrast, cluster_contrast
+from resight.losses import CameraForm, camera_contrast, cluster_contrast
 from resight.methods.base import Batch, EpochData, Method, MethodOptions, Needs
 from resight.proxies import CameraProxies, ClusterMemory
 
@@ -27,6 +27,11 @@ class ClusterContrastOptions(MethodOptions):
     camera_temperature: float = Field(0.07, gt=0, description="temperature τ of the inter-camera loss")
     camera_negatives: int = Field(
         50, ge=1, description="negatives in the inter-camera loss: the nearest proxies of other clusters"
+    )
+    camera_form: CameraForm = Field(
+        "separate",
+        description="softmax of the inter-camera loss: over all positives and the negatives (joint, as published), or "
+        "over each positive and the negatives (separate)",
     )
 
 
@@ -68,6 +73,7 @@ class ClusterContrast(Method[ClusterContrastOptions]):
                 proxies.camera,
                 temperature=options.camera_temperature,
                 negatives=options.camera_negatives,
+                form=options.camera_form,
             )
         return terms
 

@@ -18,7 +18,13 @@ from resight.clustering import PseudoLabels, cluster_crops, cross_agreement, fin
 from resight.clustering.config import ClusteringConfig
 from resight.encoders import Encoder
 from resight.errors import ResightError
-from resight.losses import agreement_aware_smoothing, batch_hard_triplet, camera_contrast, part_guided_refinement
+from resight.losses import (
+    CameraForm,
+    agreement_aware_smoothing,
+    batch_hard_triplet,
+    camera_contrast,
+    part_guided_refinement,
+)
 from resight.methods.base import Batch, EpochData, Method, MethodOptions, Needs
 from resight.proxies import CameraProxies, cluster_means
 from resight.proxies.state import register_state
@@ -53,6 +59,11 @@ class PplrOptions(MethodOptions):
     camera_temperature: float = Field(0.07, gt=0, description="temperature τ of the inter-camera loss")
     camera_negatives: int = Field(
         50, ge=1, description="negatives in the inter-camera loss: the nearest proxies of other clusters"
+    )
+    camera_form: CameraForm = Field(
+        "separate",
+        description="softmax of the inter-camera loss: over all positives and the negatives (joint, as published), or "
+        "over each positive and the negatives (separate)",
     )
 
 
@@ -171,6 +182,7 @@ class Pplr(Method[PplrOptions]):
                     proxies.camera,
                     temperature=options.camera_temperature,
                     negatives=options.camera_negatives,
+                    form=options.camera_form,
                 )
                 for space, proxies in zip(
                     [features.embedding, *features.parts.unbind(1)], self.camera_proxies, strict=True

@@ -7,11 +7,16 @@ device see the same crops.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+
+#: Part of a side of an image.
+Share = Annotated[float, Ge(0), Le(0.5)]
 
 
 class AugmentationConfig(BaseModel):
@@ -20,13 +25,23 @@ class AugmentationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
-    pad: int = Field(10, ge=0, description="pixels of black padding before a random crop of the old size")
+    pad: Annotated[int, Ge(0)] | tuple[Share, Share] = Field(
+        (0.039, 0.078),
+        description="black padding on each side before a random crop of the old size: shares of the height (above and "
+        "below) and of the width (left and right), or one number of pixels for all sides",
+    )
     zoom: float = Field(1.0, ge=1, description="largest factor by which a random part of the image is enlarged")
     contrast: float = Field(0.0, ge=0, le=1, description="largest relative change of contrast")
     colour: float = Field(0.0, ge=0, le=1, description="largest relative change of each colour channel, as by a camera")
     erase: float = Field(0.5, ge=0, le=1, description="probability of erasing a rectangle (Zhong et al. 2020)")
     erase_area: tuple[float, float] = Field((0.02, 0.4), description="least and largest share of the image erased")
     erase_aspect: tuple[float, float] = Field((0.3, 3.3), description="least and largest height / width of it")
+
+    def padding(self, height: int, width: int) -> tuple[int, int]:
+        """Pixels of padding above and below, and left and right, of images of a size in pixels."""
+        if isinstance(self.pad, int):
+            return self.pad, self.pad
+        return round(self.pad[0] * height), round(self.pad[1] * width)
 
 
 def augment(
@@ -75,12 +90,13 @@ def flip_and_crop(images: Tensor, config: AugmentationConfig, generator: torch.G
     """Mirrors and shifts each image: uint8 ``(B, 3, H, W)`` in and out, in channels-last order."""
     batch, _, height, width = images.shape
     flip = torch.rand(batch, generator=generator) < config.flip
-    top = torch.randint(0, 2 * config.pad + 1, (batch, 1), generator=generator)
-    left = torch.randint(0, 2 * config.pad + 1, (batch, 1), generator=generator)
+    above, beside = config.padding(height, width)
+    top = torch.randint(0, 2 * above + 1, (batch, 1), generator=generator)
+    left = torch.randint(0, 2 * beside + 1, (batch, 1), generator=generator)
     rows = top + torch.arange(height)
     columns = torch.arange(width).expand(batch, -1)
     columns = left + torch.where(flip[:, None], width - 1 - columns, columns)
-    padded = F.pad(images, (config.pad,) * 4).permute(0, 2, 3, 1)
+    padded = F.pad(images, (beside, beside, above, above)).permute(0, 2, 3, 1)
     at = [index.to(images.device) for index in (torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None])]
     return padded[at[0], at[1], at[2]].permute(0, 3, 1, 2)
 

@@ -27,7 +27,7 @@ DEFAULT_RECIPE = "default"
 
 
 #: Former names of settings, which are still understood.
-RENAMED = {"encoder.start": "encoder.init_from"}
+RENAMED = {"encoder.start": "encoder.init_from", "sampling.prefer_other_cameras": "sampling.cameras"}
 
 
 class EMAConfig(BaseModel):
@@ -117,7 +117,7 @@ def is_read(name: str, needs: Needs) -> bool:
     """
     if name in ("sampling.source_crops", "sampling.source_apart"):
         return needs.source
-    if name == "sampling.prefer_other_cameras":
+    if name == "sampling.cameras":
         return needs.groups
     return not name.startswith("clustering.") or any(
         name == own or name.startswith(f"{own}.") for own in needs.settings
@@ -454,12 +454,16 @@ def build_config(
         return TrainConfig.model_validate(nested)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        name, sentence = ".".join(str(part) for part in first["loc"]), first["msg"]
+        for setting, field in _fields(method):
+            if name.startswith(f"{setting}."):  # one of several types that the setting can have
+                name, sentence = setting, f"It must be {describe_values(field)}"
+                first = first | {"input": flatten(nested)[setting]}
         if isinstance(first["input"], dict):  # several settings at once: the validator's sentence says which
             sentence = first["msg"].removeprefix("Value error, ")
             raise ResightError(f"The settings of {name} do not fit together: {sentence}.") from error
         name = name if name in known else f"method.{name}"
-        raise ResightError(f"The setting {name}={first['input']!r} is not possible: {first['msg']}.") from error
+        raise ResightError(f"The setting {name}={first['input']!r} is not possible: {sentence}.") from error
 
 
 def _is_number(text: str) -> bool:

@@ -175,7 +175,7 @@ def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
     """Settings by which a run uses camera labels; empty if it uses none."""
     shared = {
         "clustering.centre_cameras": config.clustering.centre_cameras,
-        "sampling.prefer_other_cameras": config.sampling.prefer_other_cameras,
+        "sampling.cameras": config.sampling.cameras != "none",
     }
     first, last = ([name] if value and is_read(name, needs) else [] for name, value in shared.items())
     return (*first, *needs.cameras, *last)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 
 class SamplingConfig(BaseModel):
     """The shape of a batch and the length of an epoch."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     order: Literal["clusters", "crops"] = Field(
         "clusters", description="clusters: batches of P clusters, K crops of each; crops: P·K crops in random order"
@@ -20,8 +20,12 @@ class SamplingConfig(BaseModel):
     clusters: int = Field(16, ge=1, description="P: clusters in a batch")
     crops: int = Field(8, ge=1, description="K: crops of each cluster")
     iterations: int = Field(80, ge=0, description="batches in an epoch; 0: as many as show every crop once")
-    prefer_other_cameras: bool = Field(
-        False, description="draw a cluster's crops from as many cameras as possible (uses cameras)"
+    cameras: Literal["none", "spread", "spcl"] = Field(
+        "none",
+        validation_alias=AliasChoices("cameras", "prefer_other_cameras"),
+        description="whether the first crop drawn of a cluster chooses the others by camera (uses cameras): none; "
+        "spread: those of other cameras, then of its own; spcl (public code of SpCL, Cluster Contrast and PPLR): those "
+        "of other cameras alone, with repetition if too few",
     )
     source_crops: int | None = Field(
         None, ge=1, description="source crops added to each batch; null: as many as the batch has"
@@ -29,6 +33,12 @@ class SamplingConfig(BaseModel):
     source_apart: bool = Field(
         False, description="encode source crops in a pass of their own, so that batch norms see one set at a time"
     )
+
+    @field_validator("cameras", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """The former setting ``prefer_other_cameras`` was true or false."""
+        return {True: "spread", False: "none"}[value] if isinstance(value, bool) else value
 
 
 def num_batches(labels: np.ndarray, config: SamplingConfig) -> int:
@@ -85,14 +95,14 @@ def pk_batches(
     """Yields batches of P clusters, K crops of each.
 
     Clusters come in rounds of random order, so that each is seen as often as any other. Of a cluster with fewer than K
-    crops each crop is drawn at least once. If there are fewer than P clusters, each batch holds all of them.
+    crops each crop is drawn at least once, unless ``cameras`` is ``spcl``. If there are fewer than P clusters, each
+    batch holds all of them.
 
     Args:
         labels: ``(N,)`` pseudo-labels; −1 is an outlier and never drawn.
-        config: P, K, number of batches.
+        config: P, K, number of batches, and how cameras are used.
         rng: Source of randomness.
-        camera: ``(N,)`` cameras, used only with ``prefer_other_cameras``: a first crop is drawn, then the others from
-            other cameras than its own, and only if these do not suffice from its own.
+        camera: ``(N,)`` cameras; not looked at if the setting ``cameras`` is ``none``.
 
     Yields:
         int64 crop indices; the K crops of a cluster stand together.
@@ -108,11 +118,31 @@ def pk_batches(
 def _crops_of(
     members: np.ndarray, config: SamplingConfig, rng: np.random.Generator, camera: np.ndarray | None
 ) -> np.ndarray:
+    """``(K,)`` crops of the cluster with these members."""
+    if config.cameras == "spcl" and camera is not None:
+        return _crops_as_spcl(members, config.crops, rng, camera)
     order = rng.permutation(members)
-    if config.prefer_other_cameras and camera is not None:
+    if config.cameras == "spread" and camera is not None:
         same = camera[order[1:]] == camera[order[0]]
         order = np.concatenate([order[:1], order[1:][~same], order[1:][same]])
     short = config.crops - len(order)
     if short > 0:
         order = np.concatenate([order, rng.choice(members, short, replace=True)])
     return order[: config.crops]
+
+
+def _crops_as_spcl(members: np.ndarray, count: int, rng: np.random.Generator, camera: np.ndarray) -> np.ndarray:
+    """A first crop, and K − 1 crops of its cluster from other cameras alone.
+
+    Only if the cluster has no other camera, they are other crops of the same one. They are distinct if there are at
+    least K to choose from, and drawn with repetition if not (K, not K − 1: so does the code). A crop alone in its
+    cluster comes K times; the public code shows it once, in a batch that the next cluster then fills. Source:
+    ``RandomMultipleGallerySampler`` in the public code of SpCL (Ge et al., NeurIPS 2020, arXiv 2006.02713), Cluster
+    Contrast and PPLR.
+    """
+    first = rng.choice(members)
+    others = members[camera[members] != camera[first]]
+    if not len(others):
+        others = members[members != first] if len(members) > 1 else members
+    drawn = rng.choice(others, count - 1, replace=len(others) < count)
+    return np.concatenate([[first], drawn])
