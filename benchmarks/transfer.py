@@ -18,6 +18,7 @@ from resight.encoders import Encoder
 from resight.evaluation import evaluate_splits
 from resight.model import Model
 from resight.scoring import labelled_test_crops
+from resight.training.run import first_weights
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     pixels = model.open_cache(tested, options.cache)
     torch.manual_seed(0)
     untrained = Encoder(model.config.encoder.model_copy(update={"weights": "none"}))
-    pretrained = Encoder(model.config.encoder)
+    pretrained = Encoder(model.config.encoder, weights=first_weights(model.config.encoder.weights))
     print(f"{Path(options.data).name}: mAP / rank-1 in per cent, {len(pixels)} test crops")
     for name, features in (
         ("raw pixels, 64×32", _raw(pixels.images)),

@@ -21,7 +21,7 @@ from resight.synthesis import world_config, write_world
 from resight.training.config import build_config
 from resight.training.loop import run_precision
 from resight.training.reporting import Reporter
-from resight.training.run import RunFolder
+from resight.training.run import RunFolder, first_weights
 from resight.training.watch import describe_run
 
 METHOD, RECIPE = "cluster_contrast", "synthetic"
@@ -100,7 +100,10 @@ def run_demo(
     reporter.say("3. Pictures of what it finds for a query, and of how it groups people that it never saw.")
     tested = labelled_test_crops(made.table)
     pixels = model.open_cache(tested, progress=reporter.progress)
-    untrained = Model(Encoder(model.config.encoder).to(model.device), model.config)
+    untrained = Model(
+        Encoder(model.config.encoder, weights=first_weights(model.config.encoder.weights)).to(model.device),
+        model.config,
+    )
     features = model.embed_cached(pixels, progress=reporter.progress)
     labels = model.cluster(features, tested).labels
     pictures = {
