@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,23 @@ def test_wrong_images_are_sentences(model: Model, tmp_path: Path) -> None:
         model.embed([np.zeros((64, 32, 3), np.float32)])
     with pytest.raises(ResightError, match=r"missing\.jpg"):
         model.embed([tmp_path / "missing.jpg"])
+
+
+def test_unreadable_crops_of_a_table_can_be_left_out_as_the_error_says(
+    model: Model, painted: Path, tmp_path: Path
+) -> None:
+    crops = shutil.copytree(painted, tmp_path / "crops")
+    next(crops.iterdir()).write_bytes(b"junk")
+    table = resight.read_crops(crops)
+    with pytest.raises(ResightError, match=r"or leave them out: model.open_cache\(table, max_unreadable=1\)\.$"):
+        model.embed(table, cache=tmp_path / "cache")
+    assert len(model.embed_cached(model.open_cache(table, tmp_path / "cache", max_unreadable=1))) == len(table) - 1
+
+
+def test_stored_images_are_images(model: Model, painted: Path, tmp_path: Path) -> None:
+    pixels = model.open_cache(resight.read_crops(painted), tmp_path / "cache").images
+    assert np.array_equal(model.embed(pixels), model.embed(pixels[:]))
+    assert np.array_equal(model.attention_maps(pixels)["activation"], model.attention_maps(pixels[:])["activation"])
 
 
 def test_load_says_what_a_folder_lacks(tmp_path: Path, model: Model) -> None:

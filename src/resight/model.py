@@ -68,7 +68,7 @@ class Model:
 
     def embed(
         self,
-        images: CropTable | np.ndarray | Sequence[str | Path | np.ndarray],
+        images: CropTable | np.ndarray | StoredImages | Sequence[str | Path | np.ndarray],
         *,
         cache: str | Path | None = None,
         flip: bool | None = None,
@@ -79,7 +79,7 @@ class Model:
 
         Args:
             images: A crop table, a list of image files, a list of uint8 RGB arrays ``(H, W, 3)`` of any sizes, or
-                one uint8 array ``(N, 3, H, W)`` of the model's size.
+                one uint8 array ``(N, 3, H, W)`` of the model's size, such as the images of :meth:`open_cache`.
             cache: With a crop table: folder for its decoded crops; ``pixels`` beside the run if not given.
             flip: Whether to add the embedding of each crop's mirror image; as in training if not given.
             parts: Whether to return the embeddings of the parts, too; the model needs ``encoder.parts``.

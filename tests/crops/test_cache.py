@@ -336,6 +336,21 @@ def test_folder_that_cannot_be_written_ends_in_a_sentence(crops: CropTable, tmp_
         opened(crops, tmp_path / "file" / "cache")
 
 
+def test_a_full_disk_ends_in_a_sentence_and_leaves_nothing(crops: CropTable, tmp_path: Path) -> None:
+    script = (
+        "import resource, sys; from resight.crops import read_crops; from resight.crops.cache import open_pixel_cache\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "try: open_pixel_cache(read_crops(sys.argv[1]), 16, 8, sys.argv[2])\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    command = [sys.executable, "-c", script, str(crops.root), str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("ResightError The pixel cache ")
+    assert "could not be written: [Errno 27] File too large. Free some space or name another folder" in done.stdout
+    assert done.stderr == ""
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_empty_table(tmp_path: Path) -> None:
     with pytest.raises(ResightError, match="There are no crops to read"):
         opened(CropTable(tmp_path, ()), tmp_path / "cache")
