@@ -1,4 +1,4 @@
-"""Commands whose result cannot be written: a sentence, and the result of the call before is still there."""
+"""A full disk leaves the result of the call before; a lack of memory is a sentence."""
 
 from __future__ import annotations
 
@@ -48,3 +48,41 @@ def test_a_result_that_cannot_be_written_leaves_the_one_before(
     assert all(path.read_bytes() == content for path, content in before.items())
     if not before:  # a world goes on
         assert resight(*words)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "device"),
+    [(MemoryError(), False), (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB."), True)],
+)
+def test_a_lack_of_memory_is_a_sentence(
+    error: Exception,
+    device: bool,
+    run: Path,
+    painted: Path,
+    tmp_path: Path,
+    resight: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("resight.model.embed_images", fail)
+    status, _, err = resight("embed", run, "--data", painted, "--to", tmp_path / "e.npz")
+    assert status == 2
+    option = ", or choose --device cpu" if device else ""
+    assert err == f"resight: There is not enough memory: close other programs, give fewer crops{option}.\n"
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_lack_of_memory(
+    run: Path,
+    painted: Path,
+    tmp_path: Path,
+    resight: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("resight.model.embed_images", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        resight("embed", run, "--data", painted, "--to", tmp_path / "e.npz")
