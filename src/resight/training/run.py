@@ -196,8 +196,8 @@ class RunFolder:
                         part.unlink(missing_ok=True)
                 yield
             finally:
-                if [*self.path.iterdir()] == [file]:
-                    with contextlib.suppress(OSError):  # Windows keeps a file that is open
+                with contextlib.suppress(OSError):  # Windows keeps a file that is open
+                    if [*self.path.iterdir()] == [file]:
                         file.unlink()
                         self.path.rmdir()
 
