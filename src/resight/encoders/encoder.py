@@ -142,6 +142,11 @@ class Features:
     part_pre_norms: Tensor | None = None
     pooled: Tensor | None = None
 
+    def feature(self, name: Literal["pooled", "pre_norm", "embedding"]) -> Tensor:
+        """One feature of each image, by name: ``(B, C)`` or ``(B, D)``."""
+        found: Tensor = getattr(self, name)
+        return found
+
     def split(self, sizes: Sequence[int]) -> list[Features]:
         """The features of consecutive groups of images, of these sizes."""
         if len(sizes) == 1:
