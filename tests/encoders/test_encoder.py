@@ -74,6 +74,7 @@ def test_embedding_dim_adds_a_linear_layer() -> None:
     assert features.embedding.shape == (5, 24)
     linear = encoder.projection
     torch.testing.assert_close(features.pre_norm, encoder.pooling(features.map) @ linear.weight.T + linear.bias)
+    assert torch.equal(features.pooled, encoder.pooling(features.map))
     assert encoder_of().dim == encoder_of().backbone.channels == 128
 
 

@@ -14,7 +14,7 @@ from resight.losses import cluster_contrast, discrepant_contrast
 from resight.losses.discrepant_contrast import DiscrepantForm
 
 LABELS = [2, 0, 2, 3, 1]
-FORMS: tuple[DiscrepantForm, ...] = ("hardest", "sum")
+FORMS: tuple[DiscrepantForm, ...] = ("hardest", "sum", "sum_discrepant")
 
 
 def some(rows: int, seed: int, dim: int = 6) -> Tensor:
@@ -39,6 +39,8 @@ def by_the_formula(
         far.append(cross_entropy([pair[1] for pair in pairs], label))
     if form == "hardest":
         return sum(hardest) / len(labels)
+    if form == "sum_discrepant":
+        near, far = far, near
     return (sum(far) / len(labels) + max(0.0, sum(near) / len(labels) - margin)) / 2
 
 
@@ -70,15 +72,18 @@ def test_two_equal_proxies_are_one() -> None:
     features, proxies, labels = some(5, 0), some(4, 1), torch.tensor(LABELS)
     one = cluster_contrast(features, proxies, labels)
     assert torch.equal(discrepant_contrast(features, proxies, proxies, labels), one)
-    assert torch.equal(discrepant_contrast(features, proxies, proxies, labels, form="sum", margin=0.0), one)
+    for form in FORMS:
+        assert torch.equal(discrepant_contrast(features, proxies, proxies, labels, form=form, margin=0.0), one)
 
 
-def test_the_sum_leaves_mean_proxies_alone_that_are_within_the_margin() -> None:
+@pytest.mark.parametrize("form", ["sum", "sum_discrepant"])
+def test_a_sum_leaves_the_proxies_alone_that_are_within_the_margin(form: DiscrepantForm) -> None:
     features: Any = some(5, 0).requires_grad_()
     close, discrepant = features.detach()[[1, 4, 0, 3]], some(4, 2)
     labels = torch.tensor([2, 0, 2, 3, 1])
     small = cluster_contrast(features, close, labels, 0.5).item()
-    discrepant_contrast(features, close, discrepant, labels, 0.5, "sum", small + 0.1).backward()
+    mean, other = (close, discrepant) if form == "sum" else (discrepant, close)
+    discrepant_contrast(features, mean, other, labels, 0.5, form, small + 0.1).backward()
     alone = features.detach().clone().requires_grad_()
     (cluster_contrast(alone, discrepant, labels, 0.5) / 2).backward()
     assert torch.equal(features.grad, alone.grad)

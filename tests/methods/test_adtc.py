@@ -158,6 +158,16 @@ def test_the_loss_is_the_batch_hard_triplet(margin: float | None) -> None:
     assert terms["triplet"].item() == batch_hard_triplet(F.normalize(pre_norm), labels, margin).item()
 
 
+@pytest.mark.parametrize("feature", ["pooled", "pre_norm", "embedding"])
+def test_the_triplet_loss_compares_the_feature_that_is_named(feature: str) -> None:
+    pre_norm, pooled, labels = torch.randn(6, 8), torch.randn(6, 8), torch.tensor([0, 0, 1, 1, 2, 2])
+    view = Features(F.normalize(pre_norm), pre_norm, torch.empty(0), pooled=pooled)
+    term = method(triplet_feature=feature).loss(Batch(torch.arange(6), labels, None, 0, (view,)))["triplet"]
+    expected = {"pooled": pooled, "pre_norm": pre_norm, "embedding": view.embedding}
+    assert torch.equal(term, batch_hard_triplet(expected[feature], labels))
+    assert AdtcOptions().triplet_feature == "embedding"
+
+
 ROUNDS = {"method.clusters": 12, "method.round_epochs": 2, "method.settled": None, "method.components": 16}
 VOXEL = {"encoder.attention": "voxel", "encoder.voxel_units": 32}
 

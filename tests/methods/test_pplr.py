@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from resight.clustering.config import ClusteringConfig
 from resight.crops import CropTable, read_crops
 from resight.encoders import Encoder, EncoderConfig, Features
 from resight.losses import (
+    CameraForm,
     agreement_aware_smoothing,
     batch_hard_triplet,
     camera_contrast,
@@ -165,6 +167,49 @@ def test_the_terms_are_those_of_the_classifiers_predictions(refine: str, rows: i
         torch.testing.assert_close(term, expected[name])
 
 
+@pytest.mark.parametrize("refine", ["none", "both"])
+def test_the_logit_scale_is_a_factor_on_the_logits_of_all_classifiers(refine: str) -> None:
+    plain, scaled = started(refine=refine), started(refine=refine, logit_scale=2.5)
+    larger = started(refine=refine)
+    larger.classifiers.data *= 2.5
+    batches = [batch_of([0, 1, 2, 4], features_of(4)) for _ in range(3)]
+    found = [one.loss(batch) for one, batch in zip((plain, scaled, larger), batches, strict=True)]
+    for name in ("global", "parts"):
+        torch.testing.assert_close(found[1][name], found[2][name])
+        assert not torch.allclose(found[0][name], found[1][name])
+    assert torch.equal(found[0]["triplet"], found[1]["triplet"])
+
+
+def test_with_few_dimensions_a_scale_keeps_the_predictions_as_sure_as_with_the_papers_2048() -> None:
+    def own_probability(dim: int, scale: float = 1.0) -> float:
+        generator = torch.Generator().manual_seed(0)
+        centres = torch.randn(500, dim, generator=generator)
+        crops = (centres + 2.3 * torch.randn(500, dim, generator=generator)) / (1 + 2.3**2) ** 0.5  # BN output
+        logits = scale * crops @ F.normalize(centres).T
+        return logits.softmax(1).diagonal().mean().item()
+
+    assert own_probability(2048) > 0.9
+    assert own_probability(256) < 0.5
+    assert own_probability(256, (2048 / 256) ** 0.5) == pytest.approx(own_probability(2048), abs=0.1)
+
+
+@pytest.mark.parametrize("feature", ["pooled", "pre_norm", "embedding"])
+def test_the_triplet_loss_compares_the_feature_that_is_named(
+    feature: Literal["pooled", "pre_norm", "embedding"],
+) -> None:
+    features = features_of(4)
+    features.pooled = torch.randn(4, DIM)
+    term = started(triplet_feature=feature).loss(batch_of([0, 1, 2, 4], features))["triplet"]
+    expected = {
+        "pooled": batch_hard_triplet(features.pooled, LABELS[[0, 1, 2, 4]], None),
+        "pre_norm": batch_hard_triplet(features.pre_norm, LABELS[[0, 1, 2, 4]], None),
+        "embedding": batch_hard_triplet(features.embedding, LABELS[[0, 1, 2, 4]], None),
+    }
+    assert torch.equal(term, expected[feature])
+    assert len({value.item() for value in expected.values()}) == 3
+    assert PplrOptions().triplet_feature == "pre_norm"
+
+
 def test_label_smoothing_stands_in_for_aals_in_the_first_epochs() -> None:
     learner, features = started(warmup_epochs=5, warmup_smoothing=0.1), features_of(4)
     assert features.part_pre_norms is not None
@@ -195,12 +240,13 @@ def test_terms_of_no_weight_are_left_out_but_not_all() -> None:
         method(global_weight=0, part_weight=0, triplet_weight=0)
 
 
-def test_the_camera_term_is_the_crops_and_the_mean_of_the_parts_and_declared() -> None:
+@pytest.mark.parametrize("form", ["joint", "separate"])
+def test_the_camera_term_is_the_crops_and_the_mean_of_the_parts_and_declared(form: CameraForm) -> None:
     features, terms = features_of(4), {}
     batch = batch_of([0, 1, 2, 4], features)
     everything = unit(8, 3, DIM)
     for weight in (0.0, 0.5, 1.0):
-        learner = started(camera_weight=weight)
+        learner = started(camera_weight=weight, camera_form=form)
         terms[weight] = learner.loss(batch)
         assert learner.needs(learner.options).cameras == (("method.camera_weight",) if weight else ())
     assert "camera" not in terms[0.0]
@@ -211,7 +257,7 @@ def test_the_camera_term_is_the_crops_and_the_mean_of_the_parts_and_declared() -
         means = [everything[LABELS.eq(b) & CAMERA.eq(a), n].mean(0) for b, a in pairs]
         proxies = F.normalize(torch.stack(means), dim=1)
         cluster, camera = torch.tensor(pairs).unbind(1)
-        values.append(camera_contrast(space, batch.labels, batch.camera, proxies, cluster, camera))
+        values.append(camera_contrast(space, batch.labels, batch.camera, proxies, cluster, camera, form=form))
     expected = values[0] + (values[1] + values[2]) / 2
     torch.testing.assert_close(terms[1.0]["camera"], expected)
     torch.testing.assert_close(terms[0.5]["camera"], expected / 2)

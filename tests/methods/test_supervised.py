@@ -63,6 +63,22 @@ def test_the_loss_is_its_two_terms_weighted() -> None:
     assert list(without.loss(batch)) == ["triplet"]
 
 
+@pytest.mark.parametrize("feature", ["pooled", "pre_norm", "embedding"])
+def test_the_triplet_loss_compares_the_feature_that_is_named(feature: str) -> None:
+    learner = method(triplet_feature=feature, softmax_weight=0)
+    labels, pre_norm = torch.tensor([0, 0, 1, 1]), 3 * torch.randn(4, learner.dim)
+    batch = batch_of(labels, pre_norm)
+    batch.features.pooled = torch.randn(4, learner.dim)
+    expected = {
+        "pooled": batch_hard_triplet(batch.features.pooled, labels),
+        "pre_norm": batch_hard_triplet(pre_norm, labels),
+        "embedding": batch_hard_triplet(F.normalize(pre_norm), labels),
+    }
+    assert torch.equal(learner.loss(batch)["triplet"], expected[feature])
+    assert len({value.item() for value in expected.values()}) == 3
+    assert SupervisedOptions().triplet_feature == "embedding"
+
+
 def test_a_softmax_over_cosines() -> None:
     learner = method(triplet_weight=0, softmax_scale=8, label_smoothing=0)
     learner.setup(data_of([1, 1, 2, 3]))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from resight.encoders.attention import SpatialAttention, VoxelAttention, activation_map
 from resight.encoders.efficientnet import EfficientNetLite0
+from resight.encoders.norms import group_batch_norms
 from resight.encoders.pooling import POOLING, stripes
 from resight.encoders.resnet import ResNet, matching_width, stage_widths
 from resight.encoders.weights import is_whole, load_backbone_weights, load_whole, read_state
@@ -78,6 +79,12 @@ class EncoderConfig(BaseModel):
     parts: int = Field(0, ge=0, description="horizontal stripes of the feature map that get embeddings of their own")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the embedding that is dropped in training")
     freeze_norms: bool = Field(False, description="keep the batch-norm statistics of the backbone as loaded")
+    norm_groups: int = Field(
+        1,
+        ge=1,
+        description="groups of a training batch that the batch norms normalise apart, as where a paper spreads a batch "
+        "over this many GPUs",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> EncoderConfig:
@@ -125,6 +132,7 @@ class Features:
         map: ``(B, C, h, w)`` the feature map that is pooled (behind voxel attention, if there is some).
         parts: ``(B, P, D)`` L2-normalised embeddings of the P horizontal stripes from top to bottom, if there are any.
         part_pre_norms: ``(B, P, D)`` the features of the stripes before normalising.
+        pooled: ``(B, C)`` what pooling gives, before the linear layer and the BN neck.
     """
 
     embedding: Tensor
@@ -132,6 +140,12 @@ class Features:
     map: Tensor
     parts: Tensor | None = None
     part_pre_norms: Tensor | None = None
+    pooled: Tensor | None = None
+
+    def feature(self, name: Literal["pooled", "pre_norm", "embedding"]) -> Tensor:
+        """One feature of each image, by name: ``(B, C)`` or ``(B, D)``."""
+        found: Tensor = getattr(self, name)
+        return found
 
     def split(self, sizes: Sequence[int]) -> list[Features]:
         """The features of consecutive groups of images, of these sizes."""
@@ -195,6 +209,8 @@ class Encoder(nn.Module):
         )
         self.neck = self._make_neck()
         self.part_necks = nn.ModuleList(self._make_neck() for _ in range(config.parts))
+        if config.norm_groups > 1:
+            group_batch_norms(self, config.norm_groups)
         for name, values in (("mean", self.backbone.mean), ("std", self.backbone.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         self._load_weights(config.weights if weights is None else weights)
@@ -235,12 +251,13 @@ class Encoder(nn.Module):
         feature_map = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
             feature_map = self.attention(feature_map)
-            pre_norm = self.neck(self.projection(self.pooling(feature_map)))
-            features = Features(self._embedding(pre_norm), pre_norm, feature_map)
+            pooled = self.pooling(feature_map)
+            pre_norm = self.neck(self.projection(pooled))
+            features = Features(self._embedding(pre_norm), pre_norm, feature_map, pooled=pooled)
             if len(self.part_necks):
-                pooled = [self.pooling(stripe) for stripe in stripes(feature_map, len(self.part_necks))]
+                pooled_parts = [self.pooling(stripe) for stripe in stripes(feature_map, len(self.part_necks))]
                 features.part_pre_norms = torch.stack(
-                    [own(self.projection(part)) for own, part in zip(self.part_necks, pooled, strict=True)], dim=1
+                    [own(self.projection(part)) for own, part in zip(self.part_necks, pooled_parts, strict=True)], dim=1
                 )
                 features.parts = self._embedding(features.part_pre_norms)
             return features

@@ -49,6 +49,11 @@ class AdtcOptions(MethodOptions):
         "this ARI; null: never",
     )
     margin: float | None = Field(0.3, gt=0, description="margin of the triplet loss; null: the soft margin")
+    triplet_feature: Literal["pooled", "pre_norm", "embedding"] = Field(
+        "embedding",
+        description="feature that the triplet loss compares: before the BN neck (pooled), behind it (pre_norm) or "
+        "L2-normalised (embedding); the paper names none",
+    )
 
     def identity_settings(self, crops: int | None) -> dict[str, Any]:
         names = ("components", "second_stage", "nearest", "contested", "unwanted")
@@ -124,4 +129,5 @@ class Adtc(Method[AdtcOptions]):
         return PseudoLabels(found.labels, {**facts, **found.facts}, sentences=sentences)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        return {"triplet": batch_hard_triplet(batch.features.embedding, batch.labels, self.options.margin)}
+        features = batch.features.feature(self.options.triplet_feature)
+        return {"triplet": batch_hard_triplet(features, batch.labels, self.options.margin)}

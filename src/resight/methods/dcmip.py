@@ -30,9 +30,11 @@ class DcmipOptions(MethodOptions):
         "hard", description="which crops of a batch move the discrepant proxy: the least similar to it, or each in turn"
     )
     cluster_form: DiscrepantForm = Field(
-        "hardest", description="form of the cluster loss: the harder proxy of each cluster, or a sum over both kinds"
+        "hardest",
+        description="form of the cluster loss: the harder proxy of each cluster, or a sum over both kinds, with a "
+        "margin on the mean proxies (sum) or the discrepant ones (sum_discrepant, as in unofficial code)",
     )
-    cluster_margin: float = Field(0.2, ge=0, description="margin on the mean proxies' loss, for cluster_form=sum")
+    cluster_margin: float = Field(0.2, ge=0, description="margin in the forms with a sum")
     cluster_weight: float = Field(
         0.5, ge=0, le=1, description="λ: weight of the cluster loss; the instance loss has 1 − λ"
     )

@@ -47,6 +47,17 @@ class PplrOptions(MethodOptions):
     part_weight: float = Field(1.0, ge=0, description="weight of the parts' mean cross-entropy; 0 leaves it out")
     triplet_weight: float = Field(1.0, ge=0, description="weight of the batch-hard triplet loss; 0 leaves it out")
     margin: float | None = Field(None, gt=0, description="margin of the triplet loss; null: the soft margin")
+    triplet_feature: Literal["pooled", "pre_norm", "embedding"] = Field(
+        "pre_norm",
+        description="feature that the triplet loss compares: before the BN neck (pooled), behind it (pre_norm) or "
+        "L2-normalised (embedding); public code: pre_norm",
+    )
+    logit_scale: float = Field(
+        1.0,
+        gt=0,
+        description="factor on the classifiers' logits, which grow with the square root of the embedding's size: with "
+        "few dimensions the parts' predictions are nearly uniform (public code: 1, at 2048 dimensions)",
+    )
     classifier_rows: int | None = Field(
         None,
         ge=1,
@@ -144,7 +155,7 @@ class Pplr(Method[PplrOptions]):
         assert features.parts is not None
         assert features.part_pre_norms is not None
         pre_norms = torch.cat([features.pre_norm[:, None], features.part_pre_norms], dim=1)
-        logits = torch.einsum("bsd,scd->bsc", pre_norms, self.classifiers[:, : self.clusters])
+        logits = options.logit_scale * torch.einsum("bsd,scd->bsc", pre_norms, self.classifiers[:, : self.clusters])
         whole, parts = logits[:, 0], logits[:, 1:]
         if options.global_weight:
             if options.refine in ("pglr", "both"):
@@ -169,7 +180,7 @@ class Pplr(Method[PplrOptions]):
             terms["parts"] = options.part_weight * term
         if options.triplet_weight:
             terms["triplet"] = options.triplet_weight * batch_hard_triplet(
-                features.pre_norm, batch.labels, options.margin
+                features.feature(options.triplet_feature), batch.labels, options.margin
             )
         if options.camera_weight and batch.camera is not None:
             first, *others = (

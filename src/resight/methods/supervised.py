@@ -27,6 +27,11 @@ class SupervisedOptions(MethodOptions):
     name: Literal["supervised"] = "supervised"
     triplet_weight: float = Field(1.0, ge=0, description="weight of the batch-hard triplet loss; 0 leaves it out")
     margin: float | None = Field(0.3, gt=0, description="margin of the triplet loss; null: the soft margin")
+    triplet_feature: Literal["pooled", "pre_norm", "embedding"] = Field(
+        "embedding",
+        description="feature that the triplet loss compares: before the BN neck (pooled), behind it (pre_norm) or "
+        "L2-normalised (embedding); Luo et al.: pooled",
+    )
     softmax_weight: float = Field(1.0, ge=0, description="weight of the softmax over identities; 0 leaves it out")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="ε of label smoothing in the softmax")
     softmax_scale: float | None = Field(
@@ -84,7 +89,7 @@ class Supervised(Method[SupervisedOptions]):
         options, features, terms = self.options, batch.features, {}
         if options.triplet_weight:
             terms["triplet"] = options.triplet_weight * batch_hard_triplet(
-                features.embedding, batch.labels, options.margin
+                features.feature(options.triplet_feature), batch.labels, options.margin
             )
         if self.classifier is not None:
             if options.softmax_scale is None:
