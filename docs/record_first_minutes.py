@@ -5,7 +5,9 @@ Usage: python docs/record_first_minutes.py   (about ten minutes on two cores)
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shlex
 import shutil
 import subprocess
@@ -92,16 +94,20 @@ def prepare(folder: Path) -> None:
 def record(command: str, folder: Path) -> str:
     """Runs a command and returns it with its output, as a block of Markdown."""
     program, *words = shlex.split(command)
-    done = subprocess.run(
-        [sys.executable, "-m", program, *words],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": str(WIDTH), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+    reader, terminal = pty.openpty()
+    # A dumb terminal shows no progress bars, but lines wrapped to its width.
+    environment = os.environ | {"COLUMNS": str(WIDTH), "TERM": "dumb"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", program, *words], cwd=folder, env=environment, stdout=terminal, stderr=terminal
     )
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    os.close(terminal)
+    printed = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error on Linux
+        while part := os.read(reader, 4096):
+            printed += part
+    os.close(reader)
+    process.wait()
+    lines = [line.rstrip() for line in printed.decode().splitlines() if line.strip()]
     if len(lines) > FIRST + LAST:
         lines[FIRST:-LAST] = ["…"]
     print(f"$ {command}", *lines, sep="\n", flush=True)

@@ -157,6 +157,13 @@ def test_cameras_on_a_flat_folder_say_what_to_do(
     assert "2, used" in err
 
 
+def test_an_error_before_the_work_stands_alone(run: Path, painted: Path, resight: Resight) -> None:
+    status, out, err = resight("train", "cluster_contrast", "--data", painted, "--out", run, "-q")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"resight: {run} already holds a run")
+    assert err.count("\n") == 1
+
+
 def test_help_shows_no_types_of_the_program(resight: Resight) -> None:
     for command in ("train", "cluster", "recipes"):
         out = resight(command, "--help")[1]

@@ -72,11 +72,13 @@ RECORD: dict[str, Any] = {
 
 def test_a_log_has_one_line_per_epoch_with_the_time(capsys: pytest.CaptureFixture[str]) -> None:
     with LogReporter() as report:
-        report.header("Training x:", [("crops", "570 to train on"), ("cameras", "6, not used")])
+        report.header("Training x:", [("crops", "570 to train on"), ("cameras", "6, not used")], ["a note"])
+        assert capsys.readouterr().err == ""  # not before there is work
         report.progress("embedding", 0, 570)
         report.epoch(RECORD, 2, ("a word of the method",))
-    title, crops, cameras, epoch = capsys.readouterr().err.splitlines()
+    title, crops, cameras, note, epoch = capsys.readouterr().err.splitlines()
     assert (title, crops, cameras) == ("Training x:", "  crops     570 to train on", "  cameras   6, not used")
+    assert note == "Note: a note"
     assert epoch == (
         "epoch 1/2  loss 2.500  15 clusters  271 outliers  a word of the method  "
         "ARI 0.028 of clustered crops, 0.023 of all  mAP 8.0 rank-1 15.3  0 s so far, about 0 s left"

@@ -98,7 +98,6 @@ def train(
         from resight.export import check_picture_file
         from resight.scoring import can_be_scored
         from resight.training.config import DEFAULT_RECIPE
-        from resight.training.data import check_data
         from resight.training.loop import run_precision
         from resight.training.watch import describe_run
 
@@ -109,9 +108,8 @@ def train(
             check_picture_file(sheet)
         table = read(data, format, train_identities)
         source_table = None if source is None else read(source, source_format)
-        check_data(config, table, source_table, source_identities)
         out = out or _fresh_folder(method)
-        of_run = resume and recipe is None and not settings
+        of_run = resume and recipe is None and (out / "config.yaml").exists()
         header = describe_run(
             config,
             table,
@@ -120,9 +118,8 @@ def train(
             device=chosen_device,
             out=out,
         )
-        report.header(*header)
-        for note in getattr(resight.crops, "remarks", lambda table: [])(table):
-            report.say(f"Note: {note}")
+        notes: list[str] = getattr(resight.crops, "remarks", lambda table: [])(table)
+        report.header(*header, notes)
         model = train_config(
             config,
             table,

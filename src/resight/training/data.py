@@ -83,7 +83,7 @@ class TrainingData:
             ResightError: the crops or the source lack what the method needs, or cannot be read.
         """
         reporter = reporter or Reporter()
-        crops, source = check_data(config, table, source, source_identities)
+        crops, source = _check_data(config, table, source, source_identities)
         needs = METHODS[config.method.name].needs(config.method)
         open_cache = partial(
             open_pixel_cache,
@@ -137,23 +137,10 @@ class TrainingData:
         return data
 
 
-def check_data(
-    config: TrainConfig, table: CropTable, source: CropTable | None = None, source_identities: int | None = None
+def _check_data(
+    config: TrainConfig, table: CropTable, source: CropTable | None, source_identities: int | None
 ) -> tuple[CropTable, CropTable | None]:
-    """Checks that crops and source have what a run needs, before any of them is read.
-
-    Args:
-        config: The settings.
-        table: All crops.
-        source: Labelled crops of other identities, for a method that needs them.
-        source_identities: Use only this many identities of the source.
-
-    Returns:
-        The crops to train on, and the crops of the source to use.
-
-    Raises:
-        ResightError: the crops or the source lack what the method needs.
-    """
+    """The crops to train on and those of the source, if they have what a run needs; else raises a sentence."""
     method = METHODS[config.method.name]
     needs = method.needs(config.method)
     if not needs.groups and config.sampling.order == "clusters":

@@ -23,8 +23,11 @@ class Reporter:
     ) -> None:
         return None
 
-    def header(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
-        """What a run is going to do: a title, and name and text of each row."""
+    def header(self, title: str, rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> None:
+        """What a run is going to do: a title, name and text of each row, and sentences to note.
+
+        It is printed with the next report, so that an error found before there is any work stands alone.
+        """
 
     def progress(self, what: str, done: int, total: int) -> None:
         """``done`` of ``total`` parts of a piece of work. A total of 1 is work whose parts are not counted."""
@@ -135,22 +138,35 @@ class _Printer(Reporter):
 
     def __init__(self) -> None:
         self._pace = Pace()
+        self._header: tuple[str, Sequence[tuple[str, str]], Sequence[str]] | None = None
 
-    def header(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
+    def header(self, title: str, rows: Sequence[tuple[str, str]], notes: Sequence[str] = ()) -> None:
+        self._header = title, rows, notes
+
+    def _begin(self) -> None:
+        """Prints the header that waits."""
+        if self._header is None:
+            return
+        (title, rows, notes), self._header = self._header, None
         self.say(title)
         for name, text in rows:
             self._print(text.split(" "), " ", first=f"  {name:<{_NAME}}", others=" " * (_NAME + 2))
+        for note in notes:
+            self.say(f"Note: {note}")
 
     def progress(self, what: str, done: int, total: int) -> None:
+        self._begin()
         if estimate := self._pace.progress(what, done, total):
             self.say(estimate)
 
     def epoch(self, record: dict[str, Any], epochs: int, sentences: Sequence[str] = ()) -> None:
+        self._begin()
         times = self._pace.epoch(record["epoch"], epochs)
         parts = _epoch_parts(record, epochs, sentences) + ([times] if times else [])
         self._print(parts, "  ", others=" " * 4)
 
     def say(self, text: str) -> None:
+        self._begin()
         self._print(text.split(" "), " ")
 
     def _print(self, parts: Sequence[str], between: str, first: str = "", others: str = "") -> None:
