@@ -17,6 +17,7 @@ from resight.cli.options import (
     FormatOption,
     QuietOption,
     RunArgument,
+    given_path,
     read,
     reporter,
 )
@@ -49,7 +50,10 @@ def embed(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="File to write: .parquet or .npz.", show_default=False)
+        Path,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="File to write: .parquet or .npz.", show_default=False
+        ),
     ],
     epoch: EpochOption = None,
     format: FormatOption = "auto",
@@ -85,7 +89,10 @@ def cluster(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+        Path,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False
+        ),
     ],
     settings: Annotated[
         list[str] | None,
@@ -165,7 +172,10 @@ def describe(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Reference identities named for each crop.")] = 5,
     crops: Annotated[int, typer.Option(min=1, metavar="N", help="Crops printed, spread evenly over the data.")] = 10,
@@ -227,7 +237,10 @@ def attention(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="Picture to write: .png or .jpg.", show_default=False)
+        Path,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="Picture to write: .png or .jpg.", show_default=False
+        ),
     ],
     crops: Annotated[int, typer.Option(min=1, metavar="N", help="Crops shown, spread evenly over the data.")] = 8,
     epoch: EpochOption = None,

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from resight.common.settings import Settings
 
 
-class SamplingConfig(BaseModel):
+class SamplingConfig(Settings):
     """The shape of a batch and the length of an epoch."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     order: Literal["clusters", "crops"] = Field(
         "clusters", description="clusters: batches of P clusters, K crops of each; crops: P·K crops in random order"
