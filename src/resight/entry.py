@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from resight.common.checks import as_path
 from resight.common.devices import resolve_device
 from resight.common.memory import explained_memory
 from resight.crops import CropTable, read_crops
@@ -71,7 +72,7 @@ def train(
     table = data if isinstance(data, CropTable) else read_crops(data)
     if source is not None and not isinstance(source, CropTable):
         source = read_crops(source)
-    config = resolve_config(method, recipe, settings, resume=Path(out) if resume else None)
+    config = resolve_config(method, recipe, settings, resume=as_path("The run folder", out) if resume else None)
     return train_config(
         config,
         table,
@@ -103,7 +104,7 @@ def train_config(
     if source is None and source_identities is not None:
         raise ResightError("A number of source identities was given, but no source: name it with --source PATH.")
     device = resolve_device(device)
-    out = Path(out)
+    out = as_path("The run folder", out)
     cache = out.parent / "pixels" if cache is None else cache
     reporter = reporter or Reporter()
     scored = can_be_scored(table)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight.common.checks import as_array, as_path, instance, integers
 from resight.common.files import write_aside
 from resight.crops import UNLABELLED, CropTable
 from resight.errors import ResightError
@@ -38,15 +39,19 @@ def check_picture_file(file: Path) -> None:
 
 
 def _check(file: Path, endings: tuple[str, ...], what: str) -> None:
+    file = as_path("The file to write", file)
     if file.suffix.lower() not in endings:
         raise ResightError(
             f"{what.capitalize()} are written to a file ending in {' or '.join(endings)}, not {file.name}."
         )
     if not file.resolve().parent.is_dir():
         raise ResightError(f"{file} cannot be written: there is no folder {file.resolve().parent}.")
+    if file.is_dir():
+        raise ResightError(f"{file} cannot be written: it is a folder.")
 
 
 def _columns(table: CropTable) -> dict[str, Any]:
+    instance("table", table, CropTable, "read_crops makes one")
     import pyarrow as pa
 
     columns: dict[str, Any] = {"path": list(table.paths)}
@@ -70,6 +75,15 @@ def write_embeddings(file: Path, table: CropTable, features: np.ndarray) -> None
         table: The N crops.
         features: ``(N, D)`` float32.
     """
+    check_embedding_file(file)
+    columns, features = _columns(table), as_array("The features", features)
+    if features.ndim != 2 or len(features) != len(table) or not features.size or features.dtype.kind not in "fiu":
+        raise ResightError(
+            f"The embeddings of {len(table)} crops cannot have shape {features.shape} of {features.dtype}: give one "
+            "row of numbers per crop."
+        )
+    if not np.isfinite(features).all():
+        raise ResightError("An embedding holds a value that is no finite number: check the model that made it.")
     if file.suffix.lower() == ".npz":
         known = {name: column for name in _COLUMNS if (column := getattr(table, name)) is not None}
 
@@ -82,7 +96,7 @@ def write_embeddings(file: Path, table: CropTable, features: np.ndarray) -> None
     import pyarrow as pa
 
     flat = pa.array(np.ascontiguousarray(features, dtype=np.float32).ravel())
-    _write_rows(file, _columns(table) | {"embedding": pa.FixedSizeListArray.from_arrays(flat, features.shape[1])})
+    _write_rows(file, columns | {"embedding": pa.FixedSizeListArray.from_arrays(flat, features.shape[1])})
 
 
 def write_clusters(file: Path, table: CropTable, labels: np.ndarray) -> None:
@@ -93,7 +107,8 @@ def write_clusters(file: Path, table: CropTable, labels: np.ndarray) -> None:
         table: The N crops.
         labels: ``(N,)`` integers, -1 for none: the column ``cluster``.
     """
-    _write_rows(file, _columns(table) | {"cluster": labels.astype(np.int64)})
+    check_cluster_file(file)
+    _write_rows(file, _columns(table) | {"cluster": integers("The labels", labels, len(table))})
 
 
 def write_descriptions(file: Path, table: CropTable, names: np.ndarray, shares: np.ndarray) -> None:
@@ -106,7 +121,14 @@ def write_descriptions(file: Path, table: CropTable, names: np.ndarray, shares: 
         names: ``(N, K)`` names, the most alike first.
         shares: ``(N, K)`` float32, the share of each in the crop's multilabel.
     """
+    check_description_file(file)
     columns = _columns(table)
+    names, shares = as_array("The names", names), as_array("The shares", shares)
+    if names.ndim != 2 or names.shape != shares.shape or len(names) != len(table) or not np.isfinite(shares).all():
+        raise ResightError(
+            f"The descriptions of {len(table)} crops have names of shape {names.shape} and shares of {shares.shape}: "
+            "give as many names as shares for each crop, and shares that are numbers."
+        )
     for place in range(names.shape[1]):
         columns |= {f"reference_{place + 1}": names[:, place], f"share_{place + 1}": shares[:, place]}
     _write_rows(file, columns)

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from resight.clustering import PseudoLabels, bottom_up, centre_by_camera, cluster_crops, merge_clusters, two_stage
 from resight.clustering.config import ClusteringConfig
 from resight.clustering.two_stage import Contested, Unwanted
+from resight.common.checks import shown
+from resight.common.settings import Settings, explain
 from resight.errors import ResightError
 
 
@@ -42,10 +44,8 @@ class Dbscan(ClusteringConfig):
         return cluster_crops(features, camera=camera, device=device, **self.model_dump())
 
 
-class _Neighbours(BaseModel):
+class _Neighbours(Settings):
     """How neighbours are searched for; the names are those of :class:`ClusteringConfig`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     clusters: int | None = None
     centre_cameras: bool = False
@@ -188,20 +188,18 @@ def build_clustering(
     Raises:
         ResightError: there is no such algorithm, it has no such setting, or a value is not possible.
     """
-    if algorithm not in ALGORITHMS:
-        raise ResightError(f"There is no clustering '{algorithm}': choose one of {', '.join(ALGORITHMS)}.")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise ResightError(f"There is no clustering {shown(algorithm)}: choose one of {', '.join(ALGORITHMS)}.")
     known = ALGORITHMS[algorithm].model_fields
     for name in changes:
         if name not in known:
-            raise ResightError(f"The clustering {algorithm} has no setting '{name}'. {_elsewhere(name, known)}")
+            raise ResightError(f"The clustering {algorithm} has no setting '{name}'. {_elsewhere(str(name), known)}")
     try:
         return ALGORITHMS[algorithm](
             **{name: value for name, value in {**defaults, **changes}.items() if name in known}
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise ResightError(f"The setting {name}={first['input']!r} is not possible: {first['msg']}.") from error
+        raise ResightError("The setting {}{}.".format(*explain(error))) from error
 
 
 def _elsewhere(name: str, known: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from resight.clustering import PseudoLabels
+from resight.common.checks import as_array, as_path, flag, instance, number, shown, whole
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.crops import CropTable, read_image
 from resight.crops.cache import PixelCache, Progress, open_pixel_cache
@@ -92,6 +93,7 @@ class Model:
         Raises:
             ResightError: an image cannot be read, an array has another shape or type, or the model has no parts.
         """
+        flag("parts", parts)
         if isinstance(images, CropTable):
             pixels = self.open_cache(images, cache, progress=progress, max_unreadable=0.0)
             return self.embed_cached(pixels, flip, progress, parts=parts)
@@ -119,13 +121,16 @@ class Model:
         Raises:
             ResightError: there are no crops, or more of them are unreadable.
         """
+        instance("table", table, CropTable, "read_crops makes one")
+        if max_unreadable is not None:
+            max_unreadable = number("max_unreadable", max_unreadable, least=0, most=1)
         if cache is None:
             cache = (self.run.path.parent if self.run else Path("runs")) / "pixels"
         return open_pixel_cache(
             table,
             self.config.encoder.height,
             self.config.encoder.width,
-            cache,
+            as_path("The folder of decoded crops", cache),
             max_unreadable=self.config.max_unreadable if max_unreadable is None else max_unreadable,
             remedy="" if max_unreadable is None else "leave them out: model.open_cache(table, max_unreadable=1)",
             progress=progress,
@@ -140,18 +145,30 @@ class Model:
         parts: bool = False,
     ) -> np.ndarray:
         """Embeds decoded crops; arguments and result as :meth:`embed`."""
-        return self._embed_pixels(pixels.images, flip, progress, parts)
+        images = instance("pixels", pixels, PixelCache, "open_cache makes it").images
+        return self._embed_pixels(images, flip, progress, flag("parts", parts))
 
     def _embed_pixels(self, pixels: Images, flip: bool | None, progress: Progress | None, parts: bool) -> np.ndarray:
-        return embed_images(
+        embeddings = embed_images(
             self.encoder,
             pixels,
             batch=self.config.embed_batch,
-            flip=self.config.embed_flip if flip is None else flip,
+            flip=self.config.embed_flip if flip is None else flag("flip", flip),
             parts=parts,
             autocast=self._autocast,
             progress=None if progress is None else partial(progress, "embedding"),
         )
+        return self._finite(embeddings, "embedding")
+
+    def _finite(self, values: np.ndarray, what: str) -> np.ndarray:
+        """The values, where all are numbers; else a sentence that names the model."""
+        if not np.isfinite(values).all():
+            raise ResightError(
+                f"The model{f' of {self.run.path}' if self.run else ''} gives a crop an {what} that is no number: its "
+                "weights are damaged, or training diverged. Use an earlier epoch, or train again with a lower "
+                "optimizer.lr."
+            )
+        return values
 
     def attention_maps(
         self, images: np.ndarray | StoredImages | Sequence[str | Path | np.ndarray]
@@ -174,7 +191,8 @@ class Model:
         pixels = self._pixels(images)
         if not len(pixels):
             raise ResightError("There are no images to make maps of: give at least one.")
-        return map_images(self.encoder, pixels, batch=self.config.embed_batch, autocast=self._autocast)
+        maps = map_images(self.encoder, pixels, batch=self.config.embed_batch, autocast=self._autocast)
+        return {name: self._finite(values, "attention map") for name, values in maps.items()}
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
@@ -191,6 +209,8 @@ class Model:
             return images
         if isinstance(images, str | Path | np.ndarray):
             raise ResightError("Images are given several at once: put a single one into a list.")
+        if not isinstance(images, list | tuple):
+            raise ResightError(f"Images are a crop table, a list or one array, not {shown(images)}.")
         return (
             np.stack([_one_image(image, height, width) for image in images])
             if len(images)
@@ -229,6 +249,12 @@ class Model:
             ResightError: there is no such algorithm or setting, or cameras are needed and missing.
         """
         clustering = self.clustering(algorithm, {"clusters": clusters, **changes})
+        instance("table", table, CropTable, "read_crops makes one")
+        features = as_array("The features", features)
+        if features.ndim and len(features) != len(table):
+            raise ResightError(
+                f"There are features of {len(features)} crops, but the table has {len(table)}: give a row per crop."
+            )
         return clustering(features, table.camera, self.device)
 
     def clustering(
@@ -244,6 +270,8 @@ class Model:
         Raises:
             ResightError: there is no such algorithm or setting, or a value is not possible.
         """
+        if changes is not None and not isinstance(changes, Mapping):
+            raise ResightError(f"Changes are a mapping of settings to values, not {shown(changes)}.")
         changed = {name: value for name, value in (changes or {}).items() if value is not None}
         own = METHODS[self.config.method.name].clustering_algorithm
         if algorithm is None:
@@ -258,8 +286,8 @@ class Model:
 
 def _one_image(image: str | Path | np.ndarray, height: int, width: int) -> np.ndarray:
     if not isinstance(image, np.ndarray):
-        return read_image(image, height, width)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        return read_image(as_path("An image", image), height, width)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ResightError(
             f"An image array is uint8 of shape (H, W, 3), red first; got {image.dtype} of shape {image.shape}."
         )
@@ -283,7 +311,9 @@ def load(run: str | Path, device: str | torch.device = "auto", *, epoch: int | N
             is no such device.
     """
     device = resolve_device(device)
-    folder = RunFolder.existing(run)
+    folder = RunFolder.existing(as_path("The run folder", run))
+    if epoch is not None:
+        epoch = whole("epoch", epoch)
     if not folder.weights_file.is_file():
         raise ResightError(f"{run} has no weights yet: no epoch was finished. Go on with it by --resume.")
     weights = folder.weights_file if epoch is None else folder.kept_weights(epoch)
@@ -291,7 +321,14 @@ def load(run: str | Path, device: str | torch.device = "auto", *, epoch: int | N
         raise ResightError(f"{run} has no weights of epoch {epoch}: {folder.describe_kept_weights()}.")
     config = folder.read_config()
     encoder = Encoder(config.encoder, weights="none")
-    state, beside = split_extension(read_state(weights))
+    whole_state = read_state(weights)
+    for name, value in whole_state.items():
+        if value.is_complex() or (value.is_floating_point() and not bool(value.isfinite().all())):
+            raise ResightError(
+                f"{weights} holds '{name}', in which there is a value that is no number: the file is damaged, or "
+                "training diverged. Use an earlier epoch, or train again with a lower optimizer.lr."
+            )
+    state, beside = split_extension(whole_state)
     if what := describe_mismatch(encoder.state_dict(), state):
         raise ResightError(
             f"{weights} does not fit the encoder in {folder.config_file}: the file {what}. Bring back the file that "

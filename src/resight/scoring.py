@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from resight.clustering import NoClusters, clustering_quality
+from resight.common.checks import flag, instance, one_of
 from resight.common.files import write_aside
 from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable
 from resight.crops.cache import PixelCache, Progress
 from resight.errors import ResightError
 from resight.evaluation import RerankOptions, evaluate_splits
+from resight.evaluation.metrics import AP_CONVENTIONS
 from resight.model import Model
 from resight.training.run import RunFolder
 
@@ -50,7 +52,8 @@ def evaluate(
     Raises:
         ResightError: there are no labels to score against, or no query or gallery.
     """
-    pixels = model.open_cache(labelled_test_crops(table), cache, progress=progress)
+    tested = labelled_test_crops(table)
+    pixels = instance("model", model, Model, "resight.load gives one").open_cache(tested, cache, progress=progress)
     return evaluate_cached(model, pixels, ap=ap, rerank=rerank, flip=flip, clustering=clustering, progress=progress)
 
 
@@ -65,7 +68,11 @@ def evaluate_cached(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores a model on decoded query and gallery crops; arguments and result as :func:`evaluate`."""
-    tested = pixels.table
+    instance("model", model, Model, "resight.load gives one")
+    tested = instance("pixels", pixels, PixelCache, "Model.open_cache makes it").table
+    one_of("ap, the convention for average precision,", ap, AP_CONVENTIONS)
+    if rerank is not None:
+        instance("rerank", rerank, RerankOptions, "RerankOptions() has the defaults")
     features = model.embed_cached(pixels, flip, progress)
     metrics = evaluate_splits(
         features,
@@ -80,7 +87,7 @@ def evaluate_cached(
         "flip": model.config.embed_flip if flip is None else flip,
         "unreadable": len(pixels.unreadable),
     }
-    if clustering and tested.identity is not None:
+    if flag("clustering", clustering) and tested.identity is not None:
         try:
             labels = model.cluster(features, tested).labels
         except NoClusters:
@@ -105,7 +112,7 @@ def labelled_test_crops(table: CropTable) -> CropTable:
     Raises:
         ResightError: there are no labels to score against, or no split.
     """
-    if table.identity is None:
+    if instance("table", table, CropTable, "read_crops makes one").identity is None:
         raise ResightError(
             f"There are no labels to score against: the crops in {table.root} (read as '{table.source}') have no "
             "identities. 'resight cluster' groups them, 'resight embed' writes their embeddings."

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from resight.common.checks import instance, shown
 from resight.crops import CropTable
 from resight.crops.cache import Progress
+from resight.errors import ResightError
 from resight.model import Model
 from resight.scoring import evaluate
 
@@ -43,6 +45,10 @@ def transfer_report(
     Raises:
         ResightError: there are no labels to score against, or no query or gallery.
     """
+    if not isinstance(adapted, list | tuple):
+        raise ResightError(f"adapted is a list of models, not {shown(adapted)}.")
+    for model in (source, *adapted):
+        instance("A model of the report", model, Model, "resight.load gives one")
     pairs = [(source, "source", source_table)]
     pairs += [(model, "target", target_table) for model in (source, *adapted)]
     return [

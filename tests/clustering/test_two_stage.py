@@ -169,7 +169,7 @@ def test_cameras_count_only_where_they_are_centred():
     [
         ({"clusters": 151}, r"2 to 150 clusters of 150 crops, and 151 were asked for: set clusters"),
         ({"clusters": 1}, r"and 1 were asked for"),
-        ({"clusters": 9, "keep": 0}, r"at least one crop, got keep=0"),
+        ({"clusters": 9, "keep": 0}, r"at least one crop .* got 0"),
         ({"clusters": 9, "k1": 3, "k2": 4}, r"clustering\.k2 must lie between 1 and clustering\.k1=3"),
         ({"clusters": 9, "centre_cameras": True}, r"centre_cameras needs the camera"),
     ],

@@ -128,7 +128,7 @@ def test_reranking_helps_where_neighbours_are_reciprocal():
         ({"k1": 0}, "at least 1"),
         ({"k2": 0}, "at least 1"),
         ({"lam": 1.5}, "between 0 and 1"),
-        ({"lam": np.nan}, "lam=nan"),
+        ({"lam": np.nan}, "lam .* got nan"),
     ],
 )
 def test_impossible_settings(settings, sentence):

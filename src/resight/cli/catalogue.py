@@ -52,7 +52,7 @@ def recipes(
     chosen = {method: known[method]} if method else known
     if settings:
         _print_settings(next(iter(chosen)), show)
-    elif show:
+    elif show is not None:
         print(show_recipe(_method_of(chosen, show), show), end="")
     else:
         _print_recipes(chosen)

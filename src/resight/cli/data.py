@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resight.cli.options import DataOption, FormatOption, QuietOption, SplitOption, read, reporter
+from resight.cli.options import DataOption, FormatOption, QuietOption, SplitOption, given_path, read, reporter
 
 if TYPE_CHECKING:
     from resight.crops import CheckReport, CropTable
@@ -21,7 +21,9 @@ MAX_UNREADABLE = 0.01
 def check(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="Folder of crops or of a data set, or a CSV or Parquet table."),
+        typer.Argument(
+            parser=given_path, metavar="PATH", help="Folder of crops or of a data set, or a CSV or Parquet table."
+        ),
     ],
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
@@ -94,7 +96,9 @@ def _list_knobs(value: bool) -> None:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(parser=given_path, metavar="OUT", help="The folder to make.", show_default=False)
+    ],
     settings: Annotated[
         list[str] | None,
         typer.Argument(
@@ -149,7 +153,10 @@ class Thinning(str, Enum):
 def thin(
     data: DataOption,
     to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+        Path,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False
+        ),
     ],
     format: FormatOption = "auto",
     train_identities: SplitOption = None,

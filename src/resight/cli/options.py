@@ -14,10 +14,19 @@ if TYPE_CHECKING:
     from resight.crops import CropTable
     from resight.training.reporting import Reporter
 
+
+def given_path(text: str | Path) -> Path:
+    """A path of the command line; a sentence where it is empty, which pathlib takes for the current folder."""
+    from resight.common.checks import as_path
+
+    return as_path("A path of the command", text)
+
+
 DataOption = Annotated[
     Path,
     typer.Option(
         "--data",
+        parser=given_path,
         metavar="PATH",
         help="Folder of crops or of a data set, or a CSV or Parquet table.",
         show_default=False,
@@ -41,7 +50,9 @@ SplitOption = Annotated[
         show_default=False,
     ),
 ]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder made by 'resight train'.")]
+RunArgument = Annotated[
+    Path, typer.Argument(parser=given_path, metavar="RUN", help="A run folder made by 'resight train'.")
+]
 SettingsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -70,7 +81,10 @@ DeviceOption = Annotated[
 CacheOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", help="Folder for decoded crops; 'pixels' beside the run if not given.", show_default=False
+        parser=given_path,
+        metavar="FOLDER",
+        help="Folder for decoded crops; 'pixels' beside the run if not given.",
+        show_default=False,
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print plain lines instead of progress bars.")]

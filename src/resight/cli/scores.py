@@ -20,6 +20,7 @@ from resight.cli.options import (
     QuietOption,
     RunArgument,
     SplitOption,
+    given_path,
     read,
     reporter,
 )
@@ -94,19 +95,33 @@ def evaluate(
 
 
 def transfer(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The run folder of the source model.")],
+    source: Annotated[
+        Path, typer.Argument(parser=given_path, metavar="SOURCE", help="The run folder of the source model.")
+    ],
     source_data: Annotated[
         Path,
         typer.Option(
-            "--source-data", metavar="PATH", help="The labelled data that model was trained on.", show_default=False
+            "--source-data",
+            parser=given_path,
+            metavar="PATH",
+            help="The labelled data that model was trained on.",
+            show_default=False,
         ),
     ],
     data: Annotated[
-        Path, typer.Option("--data", metavar="PATH", help="The target: other labelled data.", show_default=False)
+        Path,
+        typer.Option(
+            "--data", parser=given_path, metavar="PATH", help="The target: other labelled data.", show_default=False
+        ),
     ],
     adapted: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="ADAPTED", help="Run folders of models trained on the target.", show_default=False),
+        typer.Argument(
+            parser=given_path,
+            metavar="ADAPTED",
+            help="Run folders of models trained on the target.",
+            show_default=False,
+        ),
     ] = None,
     source_format: Annotated[str, typer.Option(metavar="NAME", help="Format of the source, as for --format.")] = "auto",
     source_identities: Annotated[

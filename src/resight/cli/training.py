@@ -20,6 +20,7 @@ from resight.cli.options import (
     SheetOption,
     SplitOption,
     given,
+    given_path,
     read,
     reporter,
     shell,
@@ -50,12 +51,20 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="The run folder; runs/METHOD-1, -2, … if not given.", show_default=False),
+        typer.Option(
+            parser=given_path,
+            metavar="FOLDER",
+            help="The run folder; runs/METHOD-1, -2, … if not given.",
+            show_default=False,
+        ),
     ] = None,
     source: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Labelled crops of other identities, for the method 'mar'.", show_default=False
+            parser=given_path,
+            metavar="PATH",
+            help="Labelled crops of other identities, for the method 'mar'.",
+            show_default=False,
         ),
     ] = None,
     source_identities: Annotated[
@@ -223,7 +232,9 @@ def _fresh_folder(method: str) -> Path:
 
 def demo(
     settings: SettingsArgument = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for everything it makes.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option(parser=given_path, metavar="FOLDER", help="The folder for everything it makes.")
+    ] = Path("demo"),
     crops: Annotated[int, typer.Option(min=400, metavar="N", help="Crops in the synthetic world.")] = 4000,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,

@@ -20,6 +20,7 @@ from resight.cli.options import (
     RunArgument,
     SheetOption,
     given,
+    given_path,
     read,
     reporter,
     shell,
@@ -55,7 +56,10 @@ def embed(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="File to write: .parquet or .npz.", show_default=False)
+        Path,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="File to write: .parquet or .npz.", show_default=False
+        ),
     ],
     epoch: EpochOption = None,
     format: FormatOption = "auto",
@@ -93,7 +97,10 @@ def cluster(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+        Path,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False
+        ),
     ],
     settings: Annotated[
         list[str] | None,
@@ -213,7 +220,10 @@ def describe(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="Table to write: .csv or .parquet.", show_default=False
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Reference identities named for each crop.")] = 5,
     crops: Annotated[int, typer.Option(min=1, metavar="N", help="Crops printed, spread evenly over the data.")] = 10,
@@ -278,7 +288,10 @@ def attention(
     run: RunArgument,
     data: DataOption,
     to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="Picture to write: .png or .jpg.", show_default=False)
+        Path,
+        typer.Option(
+            "--to", parser=given_path, metavar="FILE", help="Picture to write: .png or .jpg.", show_default=False
+        ),
     ],
     crops: Annotated[int, typer.Option(min=1, metavar="N", help="Crops shown, spread evenly over the data.")] = 8,
     epoch: EpochOption = None,

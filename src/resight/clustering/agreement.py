@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from resight.common import checks
 from resight.errors import ResightError
 
 
@@ -29,17 +30,21 @@ def cross_agreement(whole: Any, parts: Sequence[Any], k: int = 20) -> np.ndarray
     Raises:
         ResightError: ``k`` is below 1, or the lists are of different numbers of crops or too short for ``k``.
     """
-    if k < 1:
-        raise ResightError(f"The cross agreement needs at least one neighbour per crop, got k={k}.")
-    whole = np.asarray(whole)
-    lists = [np.asarray(part) for part in parts]
-    size = len(whole)
+    k = checks.whole("k, at least one neighbour per crop,", k)
+    if not isinstance(parts, list | tuple):
+        raise ResightError(f"The parts of the cross agreement are a list of arrays, not {checks.shown(parts)}.")
+    whole, *lists = (checks.as_array("Lists of neighbours", found) for found in (whole, *parts))
+    size = len(whole) if whole.ndim else 0
     k = min(k, size - 1)
     for found in (whole, *lists):
-        if found.ndim != 2 or len(found) != size or found.shape[1] <= k:
+        if found.ndim != 2 or len(found) != size or found.shape[1] <= k or not size:
             raise ResightError(
                 f"The cross agreement of {size} crops compares {k} neighbours per crop, the crop itself not counted, "
                 f"but the lists have shape {found.shape}: search for {k + 1}."
+            )
+        if found.dtype.kind not in "iu" or not 0 <= found.min() <= found.max() < size:
+            raise ResightError(
+                f"Lists of neighbours of {size} crops hold indices from 0 to {size - 1} and nothing else."
             )
     from resight.clustering import _kernels
     from resight.common.kernels import run_rows

@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering.labels import PseudoLabels
+from resight.clustering.labels import PseudoLabels, check_cameras
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.search.products import TILE_ELEMENTS, Products
+from resight.common.checks import flag, number, whole
 from resight.errors import ResightError
 
+_OPTIONS = ("search", "recall", "device", "k", "memory")
 _LISTED = 32  # neighbours per crop, the crop itself counted, whose pairs are examined first
 _STRIP = 1024  # rows multiplied at once
 _SAMPLED = 256  # random rows multiplied at once, at most
@@ -98,8 +100,9 @@ def merge_clusters(
         ResightError: The labels are not clusters of these features, ``merges`` or another argument is out of range, or
             the features are not usable.
     """
-    _check_penalty(size_penalty)
+    size_penalty, squared = _checked_penalty(size_penalty), flag("squared", squared)
     rows = unit_rows(features, memory=memory)
+    merges = whole("The number of merges", merges, least=-(2**63))
     current = _checked_labels(labels, len(rows))
     clusters = int(current.max()) + 1
     if not 0 <= merges < clusters:
@@ -108,11 +111,13 @@ def merge_clusters(
             f"that range."
         )
     # without cameras every crop gets a different number, so that no pair is ignored
-    place = np.arange(len(rows)) if camera is None else np.unique(camera, return_inverse=True)[1].reshape(-1)
+    place = (
+        np.arange(len(rows)) if camera is None else np.unique(check_cameras(camera), return_inverse=True)[1].reshape(-1)
+    )
     if len(place) != len(rows):
         raise ResightError(f"There are {len(rows)} features, but {len(place)} cameras: give one camera per crop.")
     near = nearest_neighbours(rows, k, search=search, recall=recall, device=device, memory=memory) if merges else None
-    return _merge(rows, near, _Forest(current, place, int(merges), float(size_penalty), bool(squared)))
+    return _merge(rows, near, _Forest(current, place, merges, size_penalty, squared))
 
 
 def bottom_up(
@@ -138,11 +143,13 @@ def bottom_up(
         ResightError: An argument is out of range, or the features are not usable.
     """
     rows = unit_rows(features, memory=options.get("memory"))
+    clusters = whole("The number of clusters", clusters, least=-(2**63))
+    if unknown := options.keys() - _OPTIONS:
+        raise ResightError(f"There is no option '{min(unknown)}' of bottom_up: choose of {', '.join(_OPTIONS)}.")
     if not 1 <= clusters <= len(rows):
         raise ResightError(f"{len(rows)} crops form 1 to {len(rows)} clusters, got clusters={clusters}.")
-    if not 0 < share <= 1:
-        raise ResightError(f"The share of merges of a stage must be above 0 and at most 1, got {share}.")
-    _check_penalty(size_penalty)
+    share = number("The share of merges of a stage", share, above=0, most=1)
+    size_penalty = _checked_penalty(size_penalty)
     near = nearest_neighbours(rows, options.pop("k", _LISTED), **options)
     labels, left = np.arange(len(rows)), len(rows) - clusters
     while left:
@@ -164,9 +171,8 @@ def _merge(rows: UnitRows, near: Neighbours | None, forest: _Forest) -> Merging:
     return Merging(forest.labels(), forest.cost, forest.distance, recall)
 
 
-def _check_penalty(size_penalty: float) -> None:
-    if not 0 <= size_penalty < math.inf:
-        raise ResightError(f"size_penalty of bottom-up clustering must be a number of at least 0, got {size_penalty}.")
+def _checked_penalty(size_penalty: float) -> float:
+    return number("size_penalty of bottom-up clustering", size_penalty, least=0)
 
 
 class _Forest:

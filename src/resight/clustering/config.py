@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from resight.clustering.search import Search
+from resight.common.settings import Settings
 
 
-class ClusteringConfig(BaseModel):
+class ClusteringConfig(Settings):
     """Settings of :func:`resight.clustering.cluster_crops`: its arguments of the same names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     k1: int = Field(30, ge=1, description="length of the neighbour lists, the crop itself counted")
     k2: int = Field(6, ge=1, description="neighbours whose weights are averaged, the crop itself counted")

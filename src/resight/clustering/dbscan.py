@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from resight.common.checks import number, whole
 from resight.errors import ResightError
 
 
@@ -28,23 +29,31 @@ def dbscan(distances: sp.csr_matrix, eps: float, min_samples: int = 4) -> np.nda
         ``(N,)`` int64 labels: 0…C−1, and -1 for outliers.
 
     Raises:
-        ResightError: The matrix is not square or not sparse, or an argument is out of range.
+        ResightError: The matrix is not square, not sparse or has an entry that is no distance, or an argument is out of
+            range.
     """
     if not sp.issparse(distances) or distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
         raise ResightError("DBSCAN needs a square sparse matrix of distances, one row per crop.")
-    check_density(eps, min_samples)
+    eps, min_samples = check_density(eps, min_samples)
+    matrix = sp.csr_matrix(distances)
+    if (
+        not matrix.shape[0]
+        or matrix.dtype.kind not in "fiu"
+        or not (matrix.data >= 0).all()
+        or np.isinf(matrix.data).any()
+    ):
+        raise ResightError(
+            f"DBSCAN needs distances of at least one crop that are numbers of at least 0; got shape {matrix.shape} of "
+            f"{matrix.dtype}."
+        )
     from resight.clustering import _kernels
 
-    matrix = sp.csr_matrix(distances)
     kind = matrix.data.dtype.type if matrix.data.dtype.kind == "f" else np.float64
     return np.asarray(
-        _kernels.density_labels(matrix.indptr, matrix.indices, matrix.data, kind(eps), int(min_samples)), np.int64
+        _kernels.density_labels(matrix.indptr, matrix.indices, matrix.data, kind(eps), min_samples), np.int64
     )
 
 
-def check_density(eps: float, min_samples: int) -> None:
-    """Raises a :class:`ResightError` unless ``eps`` is above 0 and ``min_samples`` at least 1."""
-    if not eps > 0:
-        raise ResightError(f"clustering.eps must be above 0, got {eps}.")
-    if min_samples < 1:
-        raise ResightError(f"clustering.min_samples must be at least 1, got {min_samples}.")
+def check_density(eps: float, min_samples: int) -> tuple[float, int]:
+    """Both as plain numbers; a :class:`ResightError` unless ``eps`` is above 0 and ``min_samples`` at least 1."""
+    return number("clustering.eps", eps, above=0), whole("clustering.min_samples", min_samples, most=2**31)

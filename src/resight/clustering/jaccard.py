@@ -7,14 +7,14 @@ distance.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from resight.clustering.search import Neighbours, nearest_neighbours
+from resight.clustering.search import Neighbours, UnitRows, nearest_neighbours
+from resight.common.checks import as_array, instance, number, shown, whole
 from resight.errors import ResightError
 
 
@@ -45,11 +45,13 @@ def jaccard_distance(
         ResightError: An argument is out of range, there are fewer than ``k1`` neighbours per crop, or the features are
             not usable.
     """
-    if math.isnan(max_distance) or max_distance < 0:
-        raise ResightError(f"max_distance of the Jaccard distance must be at least 0, got {max_distance}.")
+    max_distance = number("max_distance of the Jaccard distance", max_distance, least=0)
+    k1, k2 = check_depths(k1, k2)
     from resight.clustering import _kernels
 
-    neighbours = _with_features(features_or_neighbours, k1, k2)
+    neighbours = features_or_neighbours
+    if not isinstance(neighbours, Neighbours):
+        neighbours = nearest_neighbours(neighbours, k1)
     weights = neighbour_weights(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
     num_points = len(neighbours)
     pieces = list(jaccard_chunks(weights, invert(weights), max_distance))
@@ -78,7 +80,16 @@ def neighbour_weights(
     from resight.clustering import _kernels
     from resight.common.kernels import map_rows
 
+    _check_neighbours(neighbours)
     num_points = len(neighbours)
+    depth, half_depth, k2 = (
+        whole(f"{name} of the neighbour weights", value)
+        for name, value in (("depth", depth), ("half_depth", half_depth), ("k2", k2))
+    )
+    if scale is not None:
+        scale = as_array("scale of the neighbour weights", scale)
+        if scale.shape != (num_points,) or scale.dtype.kind != "f" or not (scale > 0).all():
+            raise ResightError(f"scale of the neighbour weights must be {num_points} numbers above 0, one per crop.")
     depth = min(depth, num_points)
     if neighbours.k < depth:
         raise ResightError(
@@ -86,11 +97,7 @@ def neighbour_weights(
             f"search for k={depth}."
         )
     rows = neighbours.features
-    if rows is None:
-        raise ResightError(
-            "The Jaccard distance needs the features as well as the neighbours, for set members that are not among "
-            "the neighbours: pass the features, or the result of nearest_neighbours, which holds them."
-        )
+    assert rows is not None
     data, norm = rows.data, rows.norm
     indices = np.ascontiguousarray(neighbours.indices[:, :depth], dtype=np.int32)
     distances = np.ascontiguousarray(neighbours.distances[:, :depth], dtype=np.float32)
@@ -172,19 +179,37 @@ def jaccard_chunks(
     return map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
 
 
-def _with_features(features_or_neighbours: Any, k1: int, k2: int) -> Neighbours:
-    check_depths(k1, k2)
-    if isinstance(features_or_neighbours, Neighbours):
-        return features_or_neighbours
-    return nearest_neighbours(features_or_neighbours, k1)
+def _check_neighbours(neighbours: Neighbours) -> None:
+    """Raises a :class:`ResightError` unless compiled loops, which check nothing, can read the neighbours."""
+    instance("neighbours", neighbours, Neighbours, "nearest_neighbours makes them")
+    if neighbours.features is None:
+        raise ResightError(
+            "The Jaccard distance needs the features as well as the neighbours, for set members that are not among "
+            "the neighbours: pass the features, or the result of nearest_neighbours, which holds them."
+        )
+    indices, distances = (np.asarray(values) for values in (neighbours.indices, neighbours.distances))
+    size = len(instance("The features of neighbours", neighbours.features, UnitRows, "unit_rows makes them"))
+    if (
+        indices.ndim != 2
+        or indices.dtype.kind not in "iu"
+        or indices.shape != distances.shape
+        or len(indices) != size
+        or not 0 <= indices.min() <= indices.max() < size
+        or not distances.min() >= 0
+    ):
+        raise ResightError(
+            f"The neighbours are not those of {size} crops: their indices have shape {indices.shape} of "
+            f"{indices.dtype}, their distances {distances.shape} of {distances.dtype}. nearest_neighbours makes such "
+            "lists."
+        )
 
 
-def check_depths(k1: int, k2: int) -> None:
-    """Raises a :class:`ResightError` unless ``1 <= k2 <= k1``."""
-    if k1 < 1:
-        raise ResightError(f"clustering.k1 must be at least 1, got {k1}.")
+def check_depths(k1: int, k2: int) -> tuple[int, int]:
+    """Both as plain numbers; raises a :class:`ResightError` unless ``1 <= k2 <= k1``."""
+    k1, k2 = whole("clustering.k1", k1), whole("clustering.k2", k2, least=-(2**63))
     if not 1 <= k2 <= k1:
-        raise ResightError(f"clustering.k2 must lie between 1 and clustering.k1={k1}, got {k2}.")
+        raise ResightError(f"clustering.k2 must lie between 1 and clustering.k1={k1}, got {shown(k2)}.")
+    return k1, k2
 
 
 def _chunk(num_points: int) -> int:

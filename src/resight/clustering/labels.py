@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from resight.clustering.dbscan import check_density, dbscan
 from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, jaccard_distance, neighbour_weights
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
+from resight.common.checks import as_array, flag, integers
 from resight.common.memory import room_for
 from resight.errors import ResightError
 
@@ -45,9 +46,8 @@ class PseudoLabels:
     sentences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", np.asarray(self.labels))
         self.validate()
-        object.__setattr__(self, "labels", self.labels.astype(np.int64, copy=False))
+        object.__setattr__(self, "labels", integers("Pseudo-labels", self.labels))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,12 +69,7 @@ class PseudoLabels:
 
     def validate(self) -> None:
         """Raises a :class:`ResightError` unless the labels are one-dimensional integers, -1 or 0…C−1 without gaps."""
-        labels = np.asarray(self.labels)
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise ResightError(
-                f"Pseudo-labels must be one integer per crop; got shape {labels.shape} of {labels.dtype}."
-            )
-        found = np.unique(labels)
+        found = np.unique(integers("Pseudo-labels", self.labels))
         if len(found) and found[0] < -1:
             raise ResightError(f"Pseudo-labels must be -1 (outlier) or 0, 1, 2, …; got {found[0]}.")
         found = found[found >= 0]
@@ -127,8 +122,10 @@ def cluster_crops(
         NoClusters: Every crop is an outlier; the message suggests an ``eps``.
         ResightError: An argument is out of range, or the features are not usable.
     """
-    check_depths(k1, k2)
-    check_density(eps, min_samples)
+    k1, k2 = check_depths(k1, k2)
+    eps, min_samples = check_density(eps, min_samples)
+    if eps >= 1:
+        raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {eps:g}.")
     neighbours = features
     if not isinstance(features, Neighbours):
         neighbours = find_neighbours(
@@ -170,7 +167,7 @@ def find_neighbours(
     Raises:
         ResightError: An argument is out of range, the cameras are missing, or the features are not usable.
     """
-    if centre_cameras:
+    if flag("clustering.centre_cameras", centre_cameras):
         if camera is None:
             raise ResightError(
                 "clustering.centre_cameras needs the camera of every crop, and none are known: give the crop table "
@@ -197,7 +194,7 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
         ResightError: There is not one camera per crop, or the features are not usable.
     """
     rows = unit_rows(features)
-    cameras = np.asarray(camera)
+    cameras = check_cameras(camera)
     if cameras.shape != (len(rows),):
         raise ResightError(
             f"There are {len(rows)} features, but the cameras have shape {cameras.shape}: give one camera per crop."
@@ -220,6 +217,16 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
         result[block] = part
         result[block][left] = moved[left] / norm[left, None]
     return result
+
+
+def check_cameras(camera: Any) -> np.ndarray:
+    """Cameras as an array of whole numbers or of texts; raises a :class:`ResightError` if they are neither."""
+    cameras = as_array("The cameras", camera)
+    if cameras.dtype.kind == "f" and np.isfinite(cameras).all() and (cameras == np.floor(cameras)).all():
+        return cameras.astype(np.int64)
+    if cameras.dtype.kind not in "iuU":
+        raise ResightError(f"The cameras are of type {cameras.dtype}: give one whole number or one text per crop.")
+    return cameras
 
 
 def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: int) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from resight.common.checks import as_array
+from resight.common.checks import integers as whole_numbers
 from resight.errors import ResightError
 
 
@@ -34,15 +36,15 @@ def clustering_quality(labels: Any, identity: Any) -> dict[str, float | int]:
     Raises:
         ResightError: The two arrays do not hold one integer per crop.
     """
-    label = np.asarray(getattr(labels, "labels", labels))
-    identity = np.asarray(identity)
+    label = as_array("Labels", getattr(labels, "labels", labels))
+    identity = as_array("Identities", identity)
     integers = label.dtype.kind in "iu" and identity.dtype.kind in "iu"
     if label.ndim != 1 or label.shape != identity.shape or not integers:
         raise ResightError(
             f"Clustering quality needs one integer label and one integer identity per crop; got shapes {label.shape} "
             f"of {label.dtype} and {identity.shape} of {identity.dtype}."
         )
-    label = label.astype(np.int64)
+    label, identity = whole_numbers("Labels", label), whole_numbers("Identities", identity)
     known = identity > 0
     clustered = known & (label >= 0)
     alone = _each_alone(label)
@@ -67,9 +69,9 @@ def label_agreement(labels: Any, others: Any) -> float:
         1 for the same clusters, however they are numbered; about 0 for unrelated clusters.
 
     Raises:
-        ResightError: The labellings have different lengths.
+        ResightError: The labellings have different lengths, or do not hold one integer per crop.
     """
-    first, second = (np.asarray(getattr(values, "labels", values)) for values in (labels, others))
+    first, second = (whole_numbers("Labels", getattr(values, "labels", values)) for values in (labels, others))
     if first.shape != second.shape:
         raise ResightError(f"Only labels of the same crops can agree; got shapes {first.shape} and {second.shape}.")
     from sklearn import metrics
@@ -79,7 +81,7 @@ def label_agreement(labels: Any, others: Any) -> float:
 
 def _each_alone(labels: np.ndarray) -> np.ndarray:
     """The labels, with a new label for each outlier."""
-    alone = labels.astype(np.int64)
+    alone = labels.copy()
     outliers = np.flatnonzero(alone < 0)
     alone[outliers] = alone.max(initial=-1) + 1 + np.arange(len(outliers))
     return alone

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, neighbour_weights
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera
 from resight.clustering.search import Search, UnitRows, nearest_neighbours, unit_rows
+from resight.common.checks import flag, one_of, whole
 from resight.errors import ResightError
 
 Contested = Literal["nearest", "out"]
@@ -76,16 +77,20 @@ def two_stage(
         NoClusters: Stage 2 left every crop an outlier.
         ResightError: An argument is out of range, or the features are not usable.
     """
-    check_depths(k1, k2)
+    k1, k2 = check_depths(k1, k2)
     rows = unit_rows(features)
+    clusters = whole("The number of clusters", clusters, least=-(2**63))
     if not 2 <= clusters <= len(rows):
         raise ResightError(
             f"k-means can make 2 to {len(rows)} clusters of {len(rows)} crops, and {clusters} were asked for: set "
             "clusters to a number in that range."
         )
-    if keep is not None and keep < 1:
-        raise ResightError(f"A centroid must keep at least one crop, got keep={keep}.")
-    if centre_cameras:
+    if keep is not None:
+        keep = whole("keep, at least one crop for each centroid,", keep)
+    one_of("contested", contested, get_args(Contested))
+    one_of("unwanted", unwanted, get_args(Unwanted))
+    seed = whole("The seed of k-means", seed, least=0, most=2**32 - 1)
+    if flag("centre_cameras", centre_cameras):
         if camera is None:
             raise ResightError("centre_cameras needs the camera of every crop: give camera or drop centre_cameras.")
         rows = UnitRows(centre_by_camera(rows, camera))
@@ -144,7 +149,7 @@ def principal_components(features: Any, components: int) -> np.ndarray:
     from scipy.linalg import eigh
 
     rows = unit_rows(features)
-    components = min(components, len(rows), rows.dim)
+    components = min(whole("The number of components", components), len(rows), rows.dim)
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(rows), _BLOCK)]
     total, scatter = np.zeros(rows.dim), np.zeros((rows.dim, rows.dim))
     for block in blocks:

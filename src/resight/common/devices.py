@@ -24,11 +24,11 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
     """
     import torch
 
-    text = str(name)
+    text = str(name) if isinstance(name, str | torch.device) else ""
     if text == "auto":
         text = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = text.partition(":")
-    known = text in ("cpu", "cuda") or (kind == "cuda" and number.isdecimal())
+    known = text in ("cpu", "cuda") or (kind == "cuda" and number.isascii() and number.isdecimal())
     if not known:
         raise ResightError(f"There is no device '{name}': choose auto, cpu, cuda, or cuda:N for GPU number N.")
     if kind == "cpu":

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from resight.common.checks import LARGEST_SEED, instance, whole
 from resight.common.identities import UNLABELLED
 from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
 from resight.errors import ResightError
@@ -28,7 +29,8 @@ def identity_split(table: CropTable, train: int) -> CropTable:
     Raises:
         ResightError: the table has no identities, or ``train`` leaves none to train or none to test.
     """
-    identity = table.require("identity", "A split by identity")
+    identity = _checked(table).require("identity", "A split by identity")
+    train = whole("The number of training identities", train, least=-(2**63))
     known = table.is_person
     identities = np.unique(identity[known])
     if not 1 <= train < len(identities):
@@ -65,7 +67,7 @@ def unbalanced_subset(table: CropTable, seed: int = 0) -> CropTable:
         ResightError: the table has no identities, no cameras, or no training crop with an identity.
     """
     rows, group = _training_groups(table)
-    rng = np.random.default_rng([seed, 0])
+    rng = np.random.default_rng([whole("The seed", seed, least=0, most=LARGEST_SEED), 0])
     identity = table.require("identity", "An unbalanced subset")[rows]
     _, first = np.unique(group, return_index=True)
     owner = np.unique(identity[first], return_inverse=True)[1].reshape(-1)  # of each group
@@ -95,20 +97,25 @@ def balanced_subset(table: CropTable, crops: int, seed: int = 0) -> CropTable:
             ``crops`` of these.
     """
     rows, group = _training_groups(table)
+    crops = whole("The number of crops", crops, least=-(2**63))
     if not 0 <= crops <= len(rows):
         raise ResightError(
             f"{crops} crops were asked for, but there are {len(rows)} training crops with an identity: ask for 0 to "
             f"{len(rows)}."
         )
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([whole("The seed", seed, least=0, most=LARGEST_SEED), 1])
     # The n crops of a group get heights (place + u) / n, evenly spread over 0 … 1: any threshold keeps an even share.
     height = (_place_within(group, rng) + rng.random(group.max() + 1)[group]) / np.bincount(group)[group]
     return _without(table, rows[np.argsort(height, kind="stable")[crops:]])
 
 
+def _checked(table: CropTable) -> CropTable:
+    return instance("table", table, CropTable, "read_crops makes one")
+
+
 def _training_groups(table: CropTable) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the training crops with an identity, and the number of each one's pair of identity and camera."""
-    identity = table.require("identity", "Leaving out crops by identity and camera")
+    identity = _checked(table).require("identity", "Leaving out crops by identity and camera")
     camera = table.require("camera", "Leaving out crops by identity and camera")
     train = table.is_person if table.split is None else table.is_person & (table.split == TRAIN)
     rows = np.flatnonzero(train)
@@ -149,7 +156,9 @@ def reference_crops(table: CropTable, identities: int | None = None) -> CropTabl
     Raises:
         ResightError: the table has no identities, or fewer than two, or fewer than asked for.
     """
-    identity = table.require("identity", "A source of labelled crops")
+    identity = _checked(table).require("identity", "A source of labelled crops")
+    if identities is not None:
+        identities = whole("The number of identities of the source", identities, least=-(2**63))
     known = np.unique(identity[table.is_person])
     if len(known) < 2:
         raise ResightError(

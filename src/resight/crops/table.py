@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from resight.common.checks import as_array, as_path, integers, one_of, shown, whole
 from resight.common.identities import DISTRACTOR
 from resight.errors import ResightError
 
 TRAIN, QUERY, GALLERY = "train", "query", "gallery"
 SPLITS = (TRAIN, QUERY, GALLERY)
+COLUMNS = ("camera", "identity", "time", "track", "split")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,33 +51,53 @@ class CropTable:
     source: str = "table"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root))
+        object.__setattr__(self, "root", as_path("The root of the crop table", self.root))
+        if not isinstance(self.paths, list | tuple):
+            raise ResightError(f"The paths of a crop table are a list of file names, not {shown(self.paths)}.")
         object.__setattr__(self, "paths", tuple(self.paths))
-        kinds = {"camera": np.int64, "identity": np.int64, "time": np.float64, "track": np.int64, "split": np.str_}
-        for name, kind in kinds.items():
-            column = getattr(self, name)
-            if column is None:
-                continue
-            column = np.asarray(column, dtype=kind)
-            if column.shape != (len(self.paths),):
-                raise ResightError(
-                    f"Column '{name}' of the crop table has shape {column.shape}, but there are "
-                    f"{len(self.paths)} crops: give one value per crop."
-                )
-            object.__setattr__(self, name, column)
+        for path in self.paths:
+            if not isinstance(path, str) or "\0" in path:
+                raise ResightError(f"The paths of the crop table hold {shown(path)}, which is no file name.")
+        for name in COLUMNS:
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, self._column(name))
         if self.split is not None:
             unknown = sorted(set(np.unique(self.split).tolist()) - set(SPLITS))
             if unknown:
                 raise ResightError(
                     f"Column 'split' of the crop table holds {', '.join(map(repr, unknown))}: use {', '.join(SPLITS)}."
                 )
+        for name in ("camera_names", "identity_names"):
+            names = getattr(self, name)
+            if names is not None and not (
+                isinstance(names, dict)
+                and all(isinstance(code, int | np.integer) and isinstance(text, str) for code, text in names.items())
+            ):
+                raise ResightError(f"'{name}' of the crop table maps numbers to texts, but is {shown(names)}.")
+
+    def _column(self, name: str) -> np.ndarray:
+        """A column as an array with one value of the right type per crop."""
+        what = f"Column '{name}' of the crop table"
+        given = getattr(self, name)
+        if name == "split" and isinstance(given, np.ndarray | list) and all(isinstance(word, str) for word in given):
+            given = np.asarray(given, dtype=np.str_)  # data frames keep texts as objects
+        column = as_array(what, given)
+        if column.shape != (len(self.paths),):
+            raise ResightError(
+                f"{what} has shape {column.shape}, but there are {len(self.paths)} crops: give one value per crop."
+            )
+        if name not in ("time", "split"):
+            return integers(what, column)
+        if column.size and column.dtype.kind not in ("U" if name == "split" else "iuf"):
+            raise ResightError(f"{what} is of type {column.dtype}: give {'texts' if name == 'split' else 'numbers'}.")
+        return column.astype(np.str_ if name == "split" else np.float64, copy=False)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def file(self, row: int) -> Path:
         """The file of the crop with this index."""
-        return self.root / self.paths[row]
+        return self.root / self.paths[whole("The index of a crop", row, least=0, most=len(self) - 1)]
 
     def require(self, column: str, purpose: str) -> np.ndarray:
         """A column that is needed.
@@ -87,6 +109,7 @@ class CropTable:
         Raises:
             ResightError: the column is not known.
         """
+        one_of("A column of the crop table", column, COLUMNS)
         values = getattr(self, column)
         if values is None:
             raise ResightError(
@@ -96,21 +119,32 @@ class CropTable:
         return np.asarray(values)
 
     def select(self, rows: np.ndarray | Sequence[int]) -> CropTable:
-        """The table of some crops, given as a boolean mask or as indices; in the order of the indices."""
-        rows = np.asarray(rows)
+        """The table of some crops, given as a boolean mask or as indices; in the order of the indices.
+
+        Raises:
+            ResightError: the mask has another length, or an index is no whole number from 0 to N − 1.
+        """
+        rows = as_array("The crops to select", rows)
         if rows.dtype == bool:
+            if rows.shape != (len(self),):
+                raise ResightError(
+                    f"A mask of shape {rows.shape} cannot select of {len(self)} crops: give one per crop."
+                )
             rows = np.flatnonzero(rows)
-        rows = rows.astype(np.int64, copy=False)
+        rows = integers("The crops to select", rows)
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
+            raise ResightError(
+                f"The crops to select have indices from 0 to {len(self) - 1}, not {rows.min()} to {rows.max()}."
+            )
         columns: dict[str, Any] = {
-            name: None if (column := getattr(self, name)) is None else column[rows]
-            for name in ("camera", "identity", "time", "track", "split")
+            name: None if (column := getattr(self, name)) is None else column[rows] for name in COLUMNS
         }
         return replace(self, paths=tuple(self.paths[row] for row in rows), **columns)
 
     def subset(self, split: str) -> CropTable:
         """The crops of one split; without the column all crops are ``train``."""
-        if split not in SPLITS:
-            raise ResightError(f"There is no split '{split}': use {', '.join(SPLITS)}.")
+        if not isinstance(split, str) or split not in SPLITS:
+            raise ResightError(f"There is no split {shown(split)}: use {', '.join(SPLITS)}.")
         if self.split is None:
             return self.select(np.full(len(self), split == TRAIN))
         return self.select(self.split == split)

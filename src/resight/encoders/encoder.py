@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from resight.common.settings import Settings
 from resight.encoders.attention import SpatialAttention, VoxelAttention, activation_map
 from resight.encoders.efficientnet import EfficientNetLite0
 from resight.encoders.norms import group_batch_norms
@@ -32,14 +33,15 @@ Backbone = Literal[
 ]
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Settings):
     """What an encoder is made of."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     backbone: Backbone = Field("efficientnet_lite0", description="network that turns images into feature maps")
     weights: str = Field(
         "imagenet",
+        min_length=1,
         description="first weights: 'none' (random), 'imagenet', a safetensors or torch file, or a run folder",
     )
     init_from: Literal["encoder", "backbone"] = Field(
@@ -47,8 +49,8 @@ class EncoderConfig(BaseModel):
         validation_alias=AliasChoices("init_from", "start"),
         description="what a run's weights give: the whole encoder, which must be built alike, or its backbone alone",
     )
-    height: int = Field(128, ge=16, description="image height in pixels")
-    width: int = Field(64, ge=16, description="image width in pixels")
+    height: int = Field(128, ge=16, le=4096, description="image height in pixels")
+    width: int = Field(64, ge=16, le=4096, description="image width in pixels")
     last_stride: Literal[1, 2] = Field(1, description="stride of the last stage; 1 doubles the size of the feature map")
     last_relu: bool = Field(
         True,
@@ -60,7 +62,9 @@ class EncoderConfig(BaseModel):
         description="cbam: channel and spatial attention in each block of a ResNet (GAM: cbam with groups=4); voxel: "
         "ADTC's voxel attention behind any backbone",
     )
-    voxel_units: int = Field(800, ge=1, description="d: hidden units of the channel part of voxel attention")
+    voxel_units: int = Field(
+        800, ge=1, le=100_000, description="d: hidden units of the channel part of voxel attention"
+    )
     voxel_rescale: bool = Field(
         True, description="multiply the softmax of voxel attention by the number of positions, so that its mean is 1"
     )
@@ -73,7 +77,7 @@ class EncoderConfig(BaseModel):
     )
     pooling: Literal["avg", "max", "gem"] = Field("gem", description="average, maximum or generalised mean (GeM)")
     embedding_dim: int | None = Field(
-        None, ge=1, description="size of a linear layer after pooling; null: no such layer"
+        None, ge=1, le=100_000, description="size of a linear layer after pooling; null: no such layer"
     )
     neck: bool = Field(True, description="batch norm before normalising (BN neck, its bias fixed at 0)")
     parts: int = Field(0, ge=0, description="horizontal stripes of the feature map that get embeddings of their own")

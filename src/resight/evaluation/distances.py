@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from resight.common.devices import full_float32
+from resight.common.checks import as_array
+from resight.common.devices import full_float32, resolve_device
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def check_features(query_features: np.ndarray, gallery_features: np.ndarray) -> 
     Raises:
         ResightError: A set is empty, is not two-dimensional or holds no real numbers, or the widths differ.
     """
-    sets = {"query": np.asanyarray(query_features), "gallery": np.asanyarray(gallery_features)}
+    given = {"query": query_features, "gallery": gallery_features}
+    sets = {name: as_array(f"The {name} features", features) for name, features in given.items()}
     for name, features in sets.items():
         if features.ndim != 2:
             raise ResightError(f"The {name} features have shape {features.shape}: give one row of numbers per crop.")
@@ -187,7 +189,7 @@ def product(columns: np.ndarray, device: str | None) -> Product:
     """
     if device is None or str(device) == "cpu":
         return lambda rows, out: np.matmul(rows, columns.T, out=out)
-    return torch_product(columns, device)
+    return torch_product(columns, str(resolve_device(device)))
 
 
 def torch_product(columns: np.ndarray, device: str) -> Product:

@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from resight.common.checks import as_array
 from resight.common.identities import UNLABELLED
 from resight.errors import ResightError
 from resight.evaluation.distances import Rows, check_features
 from resight.evaluation.metrics import RankingMetrics
 from resight.evaluation.ranking import evaluate_rows
+
+_SPLITS = ("train", "query", "gallery")
+_OPTIONS = ("ap", "max_rank", "rerank", "block", "device")
 
 
 def evaluate_splits(
@@ -40,7 +44,7 @@ def evaluate_splits(
             has another length than the features, a feature is not finite or all zeros, an option is out of range, or
             no query has a right answer.
     """
-    features = np.asarray(features)
+    features = as_array("The features", features)
     if identity is None:
         raise ResightError(
             "There are no identities to score against: evaluation needs a labelled query and gallery, even where "
@@ -50,15 +54,19 @@ def evaluate_splits(
         raise ResightError(
             "No crop is marked as query or gallery: give a column 'split' with the values train, query and gallery."
         )
-    columns = {"identity": np.asarray(identity), "split": np.asarray(split)}
+    columns = {"identity": as_array("Column 'identity'", identity), "split": as_array("Column 'split'", split)}
     if camera is not None:
-        columns["camera"] = np.asarray(camera)
+        columns["camera"] = as_array("Column 'camera'", camera)
+    if unknown := options.keys() - _OPTIONS:
+        raise ResightError(f"There is no option '{min(unknown)}' of the evaluation: choose of {', '.join(_OPTIONS)}.")
     for name, column in columns.items():
-        if column.shape != features.shape[:1]:
+        if column.ndim != 1 or column.shape != features.shape[:1]:
             raise ResightError(
-                f"Column '{name}' has shape {column.shape}, but there are features of {len(features)} crops: "
-                "give one value per crop."
+                f"Column '{name}' has shape {column.shape}, but the features have shape {features.shape}: give one "
+                "value per crop."
             )
+    if wrong := sorted({str(value) for value in np.unique(columns["split"])} - set(_SPLITS)):
+        raise ResightError(f"Column 'split' holds '{wrong[0]}': use {', '.join(_SPLITS)}.")
     rows = {name: np.flatnonzero(columns["split"] == name) for name in ("query", "gallery")}
     for name, chosen in rows.items():
         if not len(chosen):

@@ -17,19 +17,16 @@ answer.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from resight.common.checks import as_array, instance
 from resight.errors import ResightError
+from resight.evaluation import reranking
 from resight.evaluation.distances import DistanceRows, Rows, check_features, query_ranges, unit_rows
 from resight.evaluation.metrics import RankingMetrics
 from resight.evaluation.streaming import score_streamed, too_large
 from resight.evaluation.tally import score
 from resight.evaluation.validation import check_labels, check_options
-
-if TYPE_CHECKING:
-    from resight.evaluation.reranking import RerankOptions
 
 
 def evaluate_retrieval(
@@ -42,7 +39,7 @@ def evaluate_retrieval(
     *,
     ap: str = "standard",
     max_rank: int = 50,
-    rerank: RerankOptions | None = None,
+    rerank: reranking.RerankOptions | None = None,
     block: int | None = None,
     device: str | None = None,
 ) -> RankingMetrics:
@@ -111,7 +108,7 @@ def evaluate_rows(
     *,
     ap: str = "standard",
     max_rank: int = 50,
-    rerank: RerankOptions | None = None,
+    rerank: reranking.RerankOptions | None = None,
     block: int | None = None,
     device: str | None = None,
 ) -> RankingMetrics:
@@ -137,14 +134,14 @@ def evaluate_rows(
         ResightError: A feature is not finite or all zeros, a label or an option is out of range, the device is not
             available, or no query has a right answer.
     """
-    check_options(ap, max_rank, block)
+    max_rank, block = check_options(ap, max_rank, block)
+    if rerank is not None:
+        instance("rerank", rerank, reranking.RerankOptions, "RerankOptions() has the defaults")
     size = len(query_rows), len(gallery_rows)
     labels = check_labels(size, query_identity, gallery_identity, query_camera, gallery_camera)
     about = {"ap": ap, "rerank": None if rerank is None else rerank.to_dict()}
     if rerank is not None:
-        from resight.evaluation.reranking import Reranking
-
-        reranked = Reranking(query_rows, gallery_rows, rerank, device)
+        reranked = reranking.Reranking(query_rows, gallery_rows, rerank, device)
         ranges = query_ranges(*size, 4, block)
         return score(labels, ((rows, labels.drop_junk(reranked(rows))) for rows in ranges), max_rank, **about)
     query, _ = unit_rows(query_rows, "query")
@@ -187,7 +184,7 @@ def evaluate_distances(
         ResightError: Shapes do not fit, a distance is not finite, an identity or an option is out of range, or no
             query has a right answer.
     """
-    distances = np.asarray(distances)
+    distances = as_array("Distances", distances)
     if distances.ndim != 2:
         raise ResightError(
             f"Distances have shape {distances.shape}: give one row per query and one column per gallery crop."
@@ -195,7 +192,7 @@ def evaluate_distances(
     if distances.dtype.kind not in "fiub":
         raise ResightError(f"Distances are of type {distances.dtype}: give real numbers.")
     num_queries, num_gallery = distances.shape
-    check_options(ap, max_rank, block)
+    max_rank, block = check_options(ap, max_rank, block)
     labels = check_labels((num_queries, num_gallery), query_identity, gallery_identity, query_camera, gallery_camera)
     kind = np.dtype(np.float32 if distances.dtype in (np.float16, np.float32) else np.float64)
 

@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from resight.errors import ResightError
+from resight.common.checks import number, whole
 from resight.evaluation.distances import BLOCK_BYTES, DistanceRows, Rows, check_features, unit_rows
 
 
@@ -54,10 +54,9 @@ class RerankOptions:
     lam: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.k1 < 1 or self.k2 < 1:
-            raise ResightError(f"Re-ranking has k1={self.k1} and k2={self.k2}: both must be at least 1.")
-        if not 0 <= self.lam <= 1:
-            raise ResightError(f"Re-ranking has lam={self.lam}: it must lie between 0 and 1.")
+        object.__setattr__(self, "k1", whole("k1 of the re-ranking", self.k1))
+        object.__setattr__(self, "k2", whole("k2 of the re-ranking", self.k2))
+        object.__setattr__(self, "lam", number("lam of the re-ranking", self.lam, least=0, most=1))
 
     def to_dict(self) -> dict[str, float]:
         """The settings as plain numbers."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resight.common.checks import as_array, integers, one_of, whole
 from resight.common.identities import DISTRACTOR, JUNK
 from resight.errors import ResightError
 from resight.evaluation.metrics import AP_CONVENTIONS
@@ -85,25 +86,18 @@ def check_labels(
     return Labels(identity, of_gallery[kept], camera, None if gallery_cameras is None else gallery_cameras[kept], kept)
 
 
-def check_options(ap: str, max_rank: int, block: int | None) -> None:
-    """Raises a :class:`ResightError` unless these can be options of an evaluation."""
-    if ap not in AP_CONVENTIONS:
-        raise ResightError(
-            f"There is no convention ap='{ap}' for average precision: use {' or '.join(AP_CONVENTIONS)}."
-        )
-    if max_rank < 1:
-        raise ResightError(f"max_rank is {max_rank}: a CMC curve needs at least rank 1.")
-    if block is not None and block < 1:
-        raise ResightError(f"block is {block}: process at least one query at a time.")
+def check_options(ap: str, max_rank: int, block: int | None) -> tuple[int, int | None]:
+    """``max_rank`` and ``block`` as plain numbers; a :class:`ResightError` if these cannot be options."""
+    one_of("ap, the convention for average precision,", ap, AP_CONVENTIONS)
+    max_rank = whole("max_rank, the length of the CMC curve,", max_rank, most=1_000_000)
+    return max_rank, None if block is None else whole("block, the queries at a time,", block)
 
 
 def _column(values: np.ndarray, size: int, name: str, what: str) -> np.ndarray:
     """The values as ``(size,)`` int64, or a :class:`ResightError`."""
-    column = np.asarray(values)
+    column = as_array(f"The {name} {what}", values)
     if column.shape != (size,):
         raise ResightError(
             f"The {name} {what} have shape {column.shape}, but there are {size} {name} crops: give one value per crop."
         )
-    if column.dtype.kind not in "iu":
-        raise ResightError(f"The {name} {what} are of type {column.dtype}: give integers.")
-    return column.astype(np.int64, copy=False)
+    return integers(f"The {name} {what}", column)

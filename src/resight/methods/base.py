@@ -9,19 +9,17 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from resight.clustering import PseudoLabels, cluster_crops
 from resight.clustering.config import ClusteringConfig
+from resight.common.settings import Settings
 from resight.crops import CropTable
 from resight.encoders import Encoder, Features
 
 
-class MethodOptions(BaseModel):
+class MethodOptions(Settings):
     """The constants of a method; each method adds its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
 

@@ -6,25 +6,27 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from resight.common.checks import LARGEST_SEED, shown
+from resight.common.settings import Settings, explain
 from resight.errors import ResightError
 
 Level = Literal["easy", "medium", "hard"]
 
 
-class WorldConfig(BaseModel):
+class WorldConfig(Settings):
     """All settings of a world; the defaults are those of the level ``medium``.
 
     Use :func:`world_config` to make one: it starts from a level, and its error messages are sentences.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
     identities: int = Field(200, ge=2, le=1_000_000, description="number of identities, training and test together")
     cameras: int = Field(6, ge=2, le=999, description="number of cameras")
     crops: int = Field(4000, ge=4, le=100_000_000, description="number of crops, including distractors and junk")
-    seed: int = Field(0, ge=0, description="seed of all random numbers")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of all random numbers")
     level: Level = Field("medium", description="where the defaults of the other settings come from")
     height: int = Field(128, ge=32, le=1024, description="height of a crop in pixels")
     width: int = Field(64, ge=16, le=1024, description="width of a crop in pixels")
@@ -151,7 +153,7 @@ def world_config(level: str = "medium", **settings: Any) -> WorldConfig:
             few crops for the identities.
     """
     if not isinstance(level, str) or level not in LEVELS:
-        raise ResightError(f"There is no level '{level}': choose one of {', '.join(LEVELS)}.")
+        raise ResightError(f"There is no level {shown(level)}: choose one of {', '.join(LEVELS)}.")
     for name in settings:
         if name not in WorldConfig.model_fields:
             near = difflib.get_close_matches(name, WorldConfig.model_fields, n=1, cutoff=0.5)
@@ -160,9 +162,7 @@ def world_config(level: str = "medium", **settings: Any) -> WorldConfig:
     try:
         config = WorldConfig.model_validate({**LEVELS[level], **settings, "level": level})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise ResightError(f"The setting {name}={first['input']!r} is not possible: {first['msg']}.") from error
+        raise ResightError("The setting {}{}.".format(*explain(error))) from error
     return _checked(config)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from resight.common.checks import as_path, instance
 from resight.common.files import write_aside
 from resight.common.identities import DISTRACTOR, JUNK
 from resight.common.threads import map_ordered
@@ -473,8 +474,8 @@ def write_world(
     Raises:
         ResightError: ``threads`` is less than 1, or the folder holds something else.
     """
-    out = Path(out)
-    known = _claim(out, config)
+    out = as_path("The folder of the world", out)
+    known = _claim(out, instance("config", config, WorldConfig, "world_config makes one"))
     if threads is not None and threads < 1:
         raise ResightError(f"Rendering needs at least one thread, but threads={threads}.")
     world = World(config)

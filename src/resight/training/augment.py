@@ -12,17 +12,20 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 from torch import Tensor
+
+from resight.common.settings import Settings
 
 #: Part of a side of an image.
 Share = Annotated[float, Ge(0), Le(0.5)]
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Ratio = Annotated[float, Field(gt=0)]
 
-class AugmentationConfig(BaseModel):
+
+class AugmentationConfig(Settings):
     """Flip, shift and erase, as Luo et al. 2019 ("Bag of Tricks") and their followers do; zoom, contrast and colour."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     flip: float = Field(0.5, ge=0, le=1, description="probability of a mirror image")
     pad: Annotated[int, Ge(0)] | tuple[Share, Share] = Field(
@@ -34,8 +37,16 @@ class AugmentationConfig(BaseModel):
     contrast: float = Field(0.0, ge=0, le=1, description="largest relative change of contrast")
     colour: float = Field(0.0, ge=0, le=1, description="largest relative change of each colour channel, as by a camera")
     erase: float = Field(0.5, ge=0, le=1, description="probability of erasing a rectangle (Zhong et al. 2020)")
-    erase_area: tuple[float, float] = Field((0.02, 0.4), description="least and largest share of the image erased")
-    erase_aspect: tuple[float, float] = Field((0.3, 3.3), description="least and largest height / width of it")
+    erase_area: tuple[_Share, _Share] = Field((0.02, 0.4), description="least and largest share of the image erased")
+    erase_aspect: tuple[_Ratio, _Ratio] = Field((0.3, 3.3), description="least and largest height / width of it")
+
+    @model_validator(mode="after")
+    def _least_comes_first(self) -> AugmentationConfig:
+        for name in ("erase_area", "erase_aspect"):
+            least, largest = getattr(self, name)
+            if least > largest:
+                raise ValueError(f"{name} is the least and the largest, but {least:g} is above {largest:g}")
+        return self
 
     def padding(self, height: int, width: int) -> tuple[int, int]:
         """Pixels of padding above and below, and left and right, of images of a size in pixels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import takewhile
@@ -11,10 +12,12 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
 from resight.clustering.config import ClusteringConfig
+from resight.common.checks import LARGEST_SEED, as_path, shown
+from resight.common.settings import Settings, explain
 from resight.encoders import EncoderConfig
 from resight.errors import ResightError
 from resight.methods import METHODS, MethodOptions, Needs
@@ -22,6 +25,7 @@ from resight.training.augment import AugmentationConfig
 from resight.training.optim import OptimizerConfig
 from resight.training.sampling import SamplingConfig
 
+_DEEPEST = 8  # groups in groups; there are two
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "default"
 
@@ -30,10 +34,8 @@ DEFAULT_RECIPE = "default"
 RENAMED = {"encoder.start": "encoder.init_from", "sampling.prefer_other_cameras": "sampling.cameras"}
 
 
-class EMAConfig(BaseModel):
+class EMAConfig(Settings):
     """The EMA teacher: a moving average of the encoder's weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     decay: float | None = Field(None, ge=0, lt=1, description="α: share of the old average kept; null: no EMA teacher")
     restart: bool = Field(
@@ -43,14 +45,12 @@ class EMAConfig(BaseModel):
     keep: bool = Field(True, description="save and score the EMA teacher, not the encoder")
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """All settings of a run."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     method: SerializeAsAny[MethodOptions]
-    seed: int = Field(0, ge=0, description="another seed, other random numbers")
-    epochs: int = Field(50, ge=1, description="epochs to train")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="another seed, other random numbers")
+    epochs: int = Field(50, ge=1, le=1_000_000, description="epochs to train")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of the backbone; auto: bfloat16 if the device has it in hardware, else float32"
     )
@@ -223,6 +223,48 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else " 'resight recipes --settings' lists the settings."
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as settings need it: no aliases, each key once, no dates, and no numbers in sixtieths such as 1:30."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases such as *name have no place in settings: write the value")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.MarkedYAMLError(problem=f"'{twice}' is set more than once")
+        return super().construct_mapping(node, deep)
+
+
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag not in _NUMBERS]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
+    list("-+.0123456789"),
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+
+
+def read_yaml(text: str) -> Any:
+    """What a YAML text holds, for settings.
+
+    Raises:
+        ValueError: it is no such text; the message has one line.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of 5,000 digits
+        raise ValueError(" ".join(str(error).split())[:300].rstrip(".")) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def recipes() -> dict[str, dict[str, Path]]:
     """Recipe files by method and name."""
     return {
@@ -240,18 +282,19 @@ class _Recipe(NamedTuple):
 
 
 def _load_recipe(method: str, recipe: str | Path) -> _Recipe:
-    if method not in METHODS:
-        raise ResightError(f"There is no method '{method}': choose one of {', '.join(sorted(METHODS))}.")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ResightError(f"There is no method {shown(method)}: choose one of {', '.join(sorted(METHODS))}.")
     known = recipes()[method]
-    file = known.get(str(recipe)) or Path(recipe)
+    file = known.get(str(recipe)) or as_path("The recipe", recipe)
     if not file.is_file():
         raise ResightError(
-            f"There is no recipe '{recipe}' for {method}: choose one of {', '.join(known)}, or give a YAML file."
+            f"There is no recipe {shown(str(recipe))} for {method}: choose one of {', '.join(known)}, or give a YAML "
+            "file."
         )
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ResightError(f"The recipe {file} is not valid YAML: {error}") from error
+        settings = read_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ResightError(f"The recipe {file} is not valid YAML: {error}.") from error
     if not isinstance(settings, dict):
         raise ResightError(f"The recipe {file} must be a mapping of settings to values.")
     return _Recipe(method, str(recipe), file, flatten(settings))
@@ -388,9 +431,11 @@ def show_recipe(method: str, name: str) -> str:
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    if prefix.count(".") > _DEEPEST:
+        raise ResightError(f"Settings are nested too deeply at {prefix.rstrip('.')}: write group.name=value.")
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
@@ -403,20 +448,26 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
     Raises:
         ResightError: a word is not ``key=value``.
     """
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise ResightError(
+            f"Settings are a list of key=value words, or a mapping of names to values, not {shown(words, 40)}."
+        )
     values: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name:
-            raise ResightError(f"'{word}' is not a setting: write key=value, such as epochs=20.")
+            raise ResightError(f"{shown(word)} is not a setting: write key=value, such as epochs=20.")
         try:
-            values[name.strip()] = yaml.safe_load(text) if text else ""
-        except yaml.YAMLError as error:
-            raise ResightError(f"The value of '{word}' cannot be read: {error}") from error
+            values[name.strip()] = read_yaml(text) if text else ""
+        except ValueError as error:
+            raise ResightError(f"The value of {shown(word)} cannot be read: {error}.") from error
     return values
 
 
 def build_config(
-    method: str, recipe: str | Path | TrainConfig | None = None, overrides: dict[str, Any] | Iterable[str] = ()
+    method: str,
+    recipe: str | Path | TrainConfig | None = None,
+    overrides: dict[str, Any] | Iterable[str] | None = (),
 ) -> TrainConfig:
     """A method's settings: the recipe's, then the overrides.
 
@@ -424,7 +475,7 @@ def build_config(
         method: Name of the method.
         recipe: Name of one of its recipes, a YAML file, or settings to begin with; the method's ``default`` if not
             given.
-        overrides: ``key=value`` words, or a mapping of dotted names.
+        overrides: ``key=value`` words, or a mapping of dotted names; nothing is changed if ``None``.
 
     Raises:
         ResightError: unknown method, recipe or setting (the nearest right one is named), or a value of a wrong
@@ -432,17 +483,16 @@ def build_config(
     """
     recipe = DEFAULT_RECIPE if recipe is None else recipe
     base = flatten(recipe.model_dump(mode="json")) if isinstance(recipe, TrainConfig) else read_recipe(method, recipe)
-    changes = flatten(overrides) if isinstance(overrides, dict) else parse_overrides(overrides)
+    changes = flatten(overrides) if isinstance(overrides, dict) else parse_overrides(overrides or ())
     known = setting_names(method)
     nested: dict[str, Any] = {"method": {"name": method}}
     for source, values in ((f"the recipe '{recipe}'", base), ("the command", changes)):
         for given, value in values.items():
             name = RENAMED.get(given, given)
+            if isinstance(value, dict) and not value and any(setting.startswith(f"{name}.") for setting in known):
+                continue  # a group without settings
             if name not in known:
                 raise ResightError(f"There is no setting '{name}' ({source}).{_nearest(name, known)}")
-            # YAML 1.1 reads 1e-3 as text.
-            if isinstance(value, str) and _is_number(value):
-                value = float(value)
             *groups, last = name.split(".")
             target = nested
             for group in groups:
@@ -454,21 +504,22 @@ def build_config(
         return TrainConfig.model_validate(nested)
     except ValidationError as error:
         first = error.errors()[0]
-        name, sentence = ".".join(str(part) for part in first["loc"]), first["msg"]
-        for setting, field in _fields(method):
-            if name.startswith(f"{setting}."):  # one of several types that the setting can have
-                name, sentence = setting, f"It must be {describe_values(field)}"
-                first = first | {"input": flatten(nested)[setting]}
-        if isinstance(first["input"], dict):  # several settings at once: the validator's sentence says which
+        name, problem = explain(error)
+        if isinstance(first["input"], dict) and first["type"] == "value_error":  # the validator's sentence says which
             sentence = first["msg"].removeprefix("Value error, ")
             raise ResightError(f"The settings of {name} do not fit together: {sentence}.") from error
-        name = name if name in known else f"method.{name}"
-        raise ResightError(f"The setting {name}={first['input']!r} is not possible: {sentence}.") from error
+        setting = _setting_at(name, known)
+        if setting in known and name not in (setting, setting.removeprefix("method.")):  # within a list, or a type
+            value, allowed = flatten(nested)[setting], describe_values(dict(_fields(method))[setting])
+            problem = f"={shown(value)} is not possible: it must be {allowed}"
+        raise ResightError(f"The setting {setting}{problem}.") from error
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.strip().lower() not in ("nan", "inf", "-inf", "infinity", "-infinity")
+def _setting_at(place: str, known: Iterable[str]) -> str:
+    """The setting in which a validator found a problem; behind its name the place may have an index or a type."""
+    for name in (place, f"method.{place}"):
+        while name:
+            if name in known:
+                return name
+            name = name.rpartition(".")[0]
+    return place

@@ -6,14 +6,14 @@ import math
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
+from resight.common.settings import Settings
 
-class OptimizerConfig(BaseModel):
+
+class OptimizerConfig(Settings):
     """Optimiser and learning rate schedule."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["adam", "sgd"] = Field("adam", description="the optimiser")
     lr: float = Field(3.5e-4, gt=0, description="full learning rate")

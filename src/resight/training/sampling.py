@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator
+
+from resight.common.settings import Settings
 
 
-class SamplingConfig(BaseModel):
+class SamplingConfig(Settings):
     """The shape of a batch and the length of an epoch."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     order: Literal["clusters", "crops"] = Field(
         "clusters", description="clusters: batches of P clusters, K crops of each; crops: P·K crops in random order"

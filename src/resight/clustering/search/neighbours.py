@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from resight.clustering.search.rows import UnitRows, unit_rows
+from resight.common.checks import flag, number, one_of, whole
+from resight.common.devices import resolve_device
 from resight.common.memory import room_for
 from resight.errors import ResightError
 
@@ -84,19 +86,19 @@ def nearest_neighbours(
         ResightError: An argument is out of range, or the features are empty, not two-dimensional, not finite or have a
             row of zeros.
     """
-    if k < 1:
-        raise ResightError(f"The number of neighbours k must be at least 1, got {k}.")
-    if search not in ("auto", "exact", "approximate"):
-        raise ResightError(f"clustering.search must be auto, exact or approximate, got '{search}'.")
-    if not 0 < recall <= 1:
-        raise ResightError(f"clustering.recall must be above 0 and at most 1, got {recall}.")
-    if furthest and search == "approximate":
+    k = whole("The number of neighbours k", k)
+    one_of("clustering.search", search, ("auto", "exact", "approximate"))
+    recall = number("clustering.recall", recall, above=0, most=1)
+    memory = None if memory is None else whole("The memory of the search", memory)
+    if device is not None and str(device) != "cpu":
+        device = resolve_device(device)
+    if flag("furthest", furthest) and search == "approximate":
         raise ResightError("The furthest crops need an exact search: set search to exact, or leave furthest out.")
     from resight.clustering.search.exact import search_exact
     from resight.clustering.search.products import Products
 
     rows = unit_rows(features, memory=memory)
-    k = min(int(k), len(rows))
+    k = min(k, len(rows))
     indices = room_for((len(rows), k), np.int32, memory=memory)
     distances = room_for((len(rows), k), np.float32, memory=memory)
     far = np.empty(len(rows), np.float32) if furthest else None

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from resight.common.checks import as_path, shown
 from resight.crops.readers.datasets import (
     layout_of_names,
     layout_of_tree,
@@ -71,13 +72,15 @@ def read_crops(path: str | Path, format: str = "auto", *, train_identities: int 
         ResightError: the path does not have this format, or the table already has a split and ``train_identities`` is
             given.
     """
-    path = Path(path)
-    if format == "auto":
+    path = as_path("The path of the crops", path)
+    if isinstance(format, str) and format == "auto":
         format = detect_format(path)
-    elif format not in FORMATS:
-        near = difflib.get_close_matches(format, FORMATS, n=1)
+    elif not isinstance(format, str) or format not in FORMATS:
+        near = difflib.get_close_matches(str(format), FORMATS, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise ResightError(f"There is no crop format '{format}'.{hint} The formats are auto, {', '.join(FORMATS)}.")
+        raise ResightError(
+            f"There is no crop format {shown(format)}.{hint} The formats are auto, {', '.join(FORMATS)}."
+        )
     table = FORMATS[format].read(path)
     if train_identities is None:
         return table
@@ -98,7 +101,7 @@ def detect_format(path: str | Path) -> str:
     Raises:
         ResightError: there is nothing at the path, or its format is not clear.
     """
-    path = Path(path)
+    path = as_path("The path of the crops", path)
     if not path.exists():
         raise ResightError(f"There is nothing at {path}: check the path to the crops.")
     if not path.is_dir():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from resight.common.checks import as_path, instance
 from resight.common.files import write_aside
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.crops.readers.codes import codes_of
@@ -19,6 +21,8 @@ from resight.errors import ResightError
 
 #: The columns of a crop table. The two ``…_name`` columns have the names of numbers.
 COLUMNS = ("path", "camera", "identity", "time", "track", "split", "camera_name", "identity_name")
+#: What programs write where a value is missing; no camera and no identity is called so.
+_MISSING = {"nan", "-nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}
 #: Other words for the columns. They are not accepted: the error names the right one.
 _ALIASES = {
     "path": {"file", "filename", "filepath", "image", "imagepath", "imagefile", "img", "imgpath", "imagename"},
@@ -95,8 +99,24 @@ def read_parquet(path: Path) -> CropTable:
         table = pyarrow.parquet.ParquetFile(path).read(columns=wanted)
     except (pyarrow.ArrowException, OSError) as error:
         raise ResightError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    for name in wanted:
+        _check_type(path, name, table.column(name).type)
     columns = {name: [_text(value, name) for value in table.column(name).to_pylist()] for name in wanted}
     return _table(_Cells(path, columns, list(range(1, table.num_rows + 1)), "Row"), "parquet")
+
+
+def _check_type(file: Path, name: str, kind: Any) -> None:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    texts = types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind)
+    numbers = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    if not texts and (name == "path" or not numbers):
+        raise ResightError(
+            f"The column '{name}' of {file} holds values of the type {kind}: write it as texts"
+            f"{'' if name == 'path' else ' or numbers'}."
+        )
 
 
 def write_table(table: CropTable, path: str | Path) -> Path:
@@ -118,7 +138,8 @@ def write_table(table: CropTable, path: str | Path) -> Path:
         ResightError: the suffix is neither ``.csv`` nor ``.parquet``, a path appears twice or is empty, or a file name
             is not valid Unicode.
     """
-    path = Path(path)
+    path = as_path("The file of the crop table", path)
+    instance("table", table, CropTable, "read_crops makes one")
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise ResightError(f"A crop table is written as .csv or .parquet, but the file is to be {path}.")
     columns: dict[str, list[Any]] = {"path": _written_paths(table, path)}
@@ -195,6 +216,10 @@ def _meant(name: str, missing: Sequence[str]) -> str | None:
 
 
 def _table(cells: _Cells, source: str) -> CropTable:
+    for name, texts in cells.columns.items():
+        row = next((row for row, text in enumerate(texts) if "\0" in text), None)
+        if row is not None:
+            raise ResightError(f"{cells.at(row)} has a NUL character in the column '{name}': the file is damaged.")
     paths = _paths(cells)
     camera, camera_names = _coded(cells, "camera")
     identity, identity_names = _coded(cells, "identity")
@@ -217,18 +242,20 @@ def _table(cells: _Cells, source: str) -> CropTable:
 def _paths(cells: _Cells) -> list[str]:
     if not cells.lines:
         raise ResightError(f"{cells.file} lists no crop: give one line per crop below the header.")
+    root = cells.file.absolute().parent
     seen: dict[str, int] = {}
     paths = []
     for row, cell in enumerate(cells.columns["path"]):
         if not cell:
             raise ResightError(f"{cells.at(row)} has an empty 'path': give the crop's file.")
         path = Path(cell).as_posix()
-        if path in seen:
+        file = os.path.normpath(root / path)  # sub/../a.jpg is a.jpg
+        if file in seen:
             raise ResightError(
                 f"{cells.at(row)} gives the path '{path}' again, after {cells.unit.lower()} "
-                f"{cells.lines[seen[path]]}: list every crop once."
+                f"{cells.lines[seen[file]]}: list every crop once."
             )
-        seen[path] = row
+        seen[file] = row
         paths.append(path)
     return paths
 
@@ -251,6 +278,17 @@ def _coded(cells: _Cells, name: str) -> tuple[np.ndarray | None, dict[int, str] 
             f"{cells.at(row)} has {name} '{texts[row]}': a table with a column '{name}_name' needs whole numbers in "
             f"the column '{name}'."
         )
+    for row, text in enumerate(texts):
+        if text.casefold() in _MISSING:
+            what = (
+                "leave the cell empty" if name == "identity" else f"fill it in, or leave the whole column '{name}' out"
+            )
+            raise ResightError(f"{cells.at(row)} has {name} '{text}', as programs write a missing value: {what}.")
+        if ("." in text and _is_real(text)) or text.casefold().lstrip("+-") in ("inf", "infinity"):
+            raise ResightError(
+                f"{cells.at(row)} has {name} '{text}': give a whole number, or a name that is no number, such as "
+                f"'{name} {text}'."
+            )
     named = np.array([text not in fixed for text in texts])
     codes = np.array([fixed.get(text, 0) for text in texts], dtype=np.int64)
     codes[named], names = codes_of([text for text in texts if text not in fixed])
@@ -307,11 +345,15 @@ def _integer(text: str) -> int | None:
 
 
 def _number(text: str) -> float | None:
+    return float(text) if _is_real(text) and math.isfinite(float(text)) else None
+
+
+def _is_real(text: str) -> bool:
     try:
-        number = float(text)
+        float(text)
     except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        return False
+    return text.isascii()
 
 
 def _split(text: str) -> str | None:
