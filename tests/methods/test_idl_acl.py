@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,16 @@ import resight
 from resight import ResightError
 from resight.clustering import merge_clusters
 from resight.clustering.config import ClusteringConfig
-from resight.crops import CropTable
+from resight.crops import CropTable, read_crops
+from resight.crops.cache import open_pixel_cache
 from resight.encoders import Encoder, EncoderConfig, Features
 from resight.losses import cluster_contrast, instance_discrimination
 from resight.methods import Batch, EpochData, IdlAcl
 from resight.methods.idl_acl import IdlAclOptions
 from resight.training.config import build_config
 from resight.training.data import camera_use
+from resight.training.learner import Learner
+from resight.training.loop import fit
 from resight.training.reporting import Reporter
 
 
@@ -184,6 +188,68 @@ def test_rows_of_the_memory_are_averaged_with_their_crops_and_outlive_the_epoch(
     assert torch.allclose(learner.memory.centroids, expected, atol=1e-6)
     learner.start_epoch(epoch_of(4, 1), labels)
     assert torch.allclose(learner.memory.centroids, expected, atol=1e-6)
+
+
+def test_proxies_from_zeros_are_those_of_bucs_public_code() -> None:
+    learner = method(
+        proxy_start="zeros", instance_weight=0, first_epochs=1, stage_epochs=1, merge_share=0.3, clusters=3
+    )
+    learner.dim = 6
+    assert not learner.plan(0).embed
+    crops = unit(10, 1)
+    for epoch in range(3):
+        features = crops.numpy() if learner.plan(epoch).embed else NOTHING
+        data = epoch_of(10, epoch, features)
+        labels = torch.from_numpy(learner.label(data).labels)
+        learner.start_epoch(data, labels)
+        slow = torch.zeros(int(labels.max()) + 1, 6)  # a new memory at each stage
+        for step in range(4):
+            rows = torch.randperm(10, generator=torch.Generator().manual_seed(10 * epoch + step))[:5]
+            ours, theirs = (F.normalize(crops[rows] + 0.1 * step).requires_grad_() for _ in range(2))
+            batch = Batch(rows, labels[rows], None, epoch, (features_of(ours),))
+            terms = learner.loss(batch)
+            scores = [[10 * (crop @ slow[c].clone()) for c in range(len(slow))] for crop in theirs]
+            expected = -sum(
+                score[y] - torch.stack(score).exp().sum().log() for score, y in zip(scores, labels[rows], strict=True)
+            )
+            assert terms["cluster"].item() == pytest.approx(expected.item() / 5, rel=1e-5)
+            terms["cluster"].backward()
+            (expected / 5).backward()
+            torch.testing.assert_close(ours.grad, theirs.grad)
+            learner.after_step(batch)
+            for crop, y in zip(theirs.detach(), labels[rows].tolist(), strict=True):
+                slow[y] = F.normalize((slow[y] + crop) / 2, dim=0)
+            torch.testing.assert_close(learner.memory.centroids, slow)
+
+
+@pytest.mark.parametrize("first", ["augmented", "plain"])
+def test_the_first_view_is_augmented_or_the_crop_itself(
+    first: str, painted: Path, tiny: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[Tensor, list[Tensor]]] = []
+    step = Learner.step
+
+    def spy(self: Learner, batch: Batch, views: list[Tensor], *others: Any, **named: Any) -> dict[str, float]:
+        seen.append((batch.indices, views))
+        return step(self, batch, views, *others, **named)
+
+    monkeypatch.setattr(Learner, "step", spy)
+    table = read_crops(painted)
+    settings = tiny | {"sampling.order": "crops", "epochs": 1, "method.first_view": first, "augmentation.flip": 1}
+    pixels = open_pixel_cache(table.subset("train"), height=32, width=16, folder=tmp_path / "pixels")
+    fit(build_config("idl_acl", None, settings), table, tmp_path / "run", cache=tmp_path / "pixels")
+    assert len(seen) == 6
+    encoder = Encoder(EncoderConfig(backbone="resnet18", weights="none", width_multiplier=0.125))
+    for indices, (one, other) in seen:
+        crops = encoder.preprocess(torch.from_numpy(pixels.images[indices.numpy()]))
+        assert torch.equal(one, crops) == (first == "plain")
+        assert not torch.equal(other, crops)
+
+
+def test_the_default_augments_both_views_and_bottom_up_clustering_its_only_one() -> None:
+    assert IdlAclOptions().first_view == "augmented"
+    assert IdlAcl.needs(IdlAclOptions(first_view="plain")).plain_view
+    assert not IdlAcl.needs(IdlAclOptions(first_view="plain", instance_weight=0)).plain_view
 
 
 def test_a_checkpoint_brings_clusters_and_memory_back() -> None:

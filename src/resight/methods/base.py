@@ -50,7 +50,8 @@ class Needs:
         parts: Whether it needs the features of parts (``encoder.parts``).
         groups: Whether its labels group crops. If not, they only say which crops are drawn for batches; they are not
             saved and not compared with identities.
-        views: Augmented views of each crop in a batch.
+        views: Views of each crop in a batch.
+        plain_view: Whether the first view is the crop itself; otherwise all views are augmented.
         cameras: Settings by which it uses camera labels, such as ``method.camera_weight``. Empty if it uses none.
         settings: Names of settings, or of whole groups, that it reads beside its own ``method.*``. Training warns of
             a changed setting that is not read.
@@ -61,6 +62,7 @@ class Needs:
     parts: bool = False
     groups: bool = True
     views: int = 1
+    plain_view: bool = False
     cameras: tuple[str, ...] = ()
     settings: tuple[str, ...] = ("clustering",)
 
@@ -134,7 +136,7 @@ class Batch:
         labels: ``(B,)`` int64 pseudo-labels.
         camera: ``(B,)`` int64 cameras, if the table has them.
         epoch: Number of the epoch, from 0.
-        views: The encoder's features of each augmented view, B crops each.
+        views: The encoder's features of each view, B crops each.
         source: Its features of the source crops.
         source_labels: ``(S,)`` int64 identities of the source crops, numbered from 0.
         teacher: The EMA teacher's features of the first view. Set only in :meth:`Method.after_step`, in epochs whose

@@ -33,9 +33,19 @@ class IdlAclOptions(MethodOptions):
     instance_form: InstanceForm = Field(
         "paper", description="form of the instance loss: equations 4 to 6 of the paper, or Ye et al.'s public code"
     )
+    first_view: Literal["augmented", "plain"] = Field(
+        "augmented",
+        description="first of the two views that the instance loss compares, which the cluster loss uses as well: "
+        "augmented, as the second one, or plain, the crop itself (equations 4 to 8 of the paper)",
+    )
     cluster_weight: float = Field(1.0, ge=0, description="weight of the cluster loss (ACL); 0: nothing is merged")
     temperature: float = Field(0.1, gt=0, description="temperature τ of both losses")
     momentum: float = Field(0.5, ge=0, le=1, description="share of the old proxy that an update keeps")
+    proxy_start: Literal["means", "zeros"] = Field(
+        "means",
+        description="proxies at the start of a stage: the clusters' mean features, or zeros (BUC's public code), which "
+        "the first crop of the cluster replaces",
+    )
     first_epochs: int = Field(20, ge=1, description="epochs before the first merging")
     stage_epochs: int = Field(2, ge=1, description="epochs between mergings")
     merge_share: float = Field(
@@ -77,6 +87,7 @@ class IdlAcl(Method[IdlAclOptions]):
         if options.instance_weight == 0 and options.cluster_weight == 0:
             raise ResightError("Both losses are left out: set method.instance_weight or method.cluster_weight above 0.")
         self.memory = ClusterMemory(options.momentum, "each")
+        self.dim = encoder.dim
         register_state(self, "assignment", torch.empty(0, dtype=torch.int64))
 
     @classmethod
@@ -85,13 +96,15 @@ class IdlAcl(Method[IdlAclOptions]):
         merges = bool(options.cluster_weight)
         return Needs(
             views=2 if options.instance_weight else 1,
+            plain_view=bool(options.instance_weight) and options.first_view == "plain",
             cameras=("method.merge_cameras",) if merges and options.merge_cameras == "different" else (),
             settings=("clustering.centre_cameras", "clustering.search", "clustering.recall") if merges else (),
         )
 
     def plan(self, epoch: int) -> EpochPlan:
-        """Features are needed when clusters are merged, and to start the memory."""
-        return EpochPlan(embed=bool(self.options.cluster_weight) and (epoch == 0 or self._merges(epoch) > 0))
+        """Features are needed when clusters are merged, and to start the first proxies as means."""
+        means = epoch == 0 and bool(self.options.cluster_weight) and self.options.proxy_start == "means"
+        return EpochPlan(embed=means or self._merges(epoch) > 0)
 
     def label(self, data: EpochData) -> PseudoLabels:
         """Merges clusters when a stage begins. Between, and without the cluster loss, the labels stay."""
@@ -138,8 +151,11 @@ class IdlAcl(Method[IdlAclOptions]):
         return min(math.ceil(options.merge_share * crops), max(clusters - target, 0))
 
     def start_epoch(self, data: EpochData, labels: Tensor) -> None:
-        """After a merging each proxy is its cluster's mean feature; otherwise the proxies go on as they are."""
-        if len(data.features):
+        """When a stage begins the proxies start again; otherwise they go on as they are."""
+        begins = self.options.cluster_weight > 0 and data.epoch == 0
+        if self.options.proxy_start == "zeros" and (begins or len(data.features)):
+            self.memory.centroids = torch.zeros(int(labels.max()) + 1, self.dim, device=labels.device)
+        elif len(data.features):
             self.memory.reset(data.on_device(data.features), labels)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

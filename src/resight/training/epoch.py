@@ -60,7 +60,8 @@ def train_epoch(
     reporter.progress(f"epoch {epoch + 1}", 0, steps)
     for step, chosen in enumerate(drawn):
         images = crops(data.pixels, chosen)
-        views = [view(images) for _ in range(data.needs.views)]
+        views = [learner.encoder.preprocess(images)] if data.needs.plain_view else []
+        views += [view(images) for _ in range(data.needs.views - len(views))]
         indices = now.on_device(chosen)
         batch = Batch(indices, all_labels[indices], None if all_cameras is None else all_cameras[indices], epoch)
         source_images = None
