@@ -321,14 +321,7 @@ def load(run: str | Path, device: str | torch.device = "auto", *, epoch: int | N
         raise ResightError(f"{run} has no weights of epoch {epoch}: {folder.describe_kept_weights()}.")
     config = folder.read_config()
     encoder = Encoder(config.encoder, weights="none")
-    whole_state = read_state(weights)
-    for name, value in whole_state.items():
-        if value.is_complex() or (value.is_floating_point() and not bool(value.isfinite().all())):
-            raise ResightError(
-                f"{weights} holds '{name}', in which there is a value that is no number: the file is damaged, or "
-                "training diverged. Use an earlier epoch, or train again with a lower optimizer.lr."
-            )
-    state, beside = split_extension(whole_state)
+    state, beside = split_extension(read_state(weights))
     if what := describe_mismatch(encoder.state_dict(), state):
         raise ResightError(
             f"{weights} does not fit the encoder in {folder.config_file}: the file {what}. Bring back the file that "
