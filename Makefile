@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test torture lint format clean
 
 help:
 	@echo "make demo     a synthetic world, a training run, scores and pictures, in a few minutes"
 	@echo "make test     run the tests (makes the environment first)"
+	@echo "make torture  call everything with everything that can be wrong, and count what comes of it"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff format the code"
 	@echo "make clean    remove the environment and caches"
@@ -25,6 +26,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+torture: install
+	$(BIN)/python -W ignore tests/robustness
 
 lint: install
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from resight.model import Model
 from resight.pictures import cluster_sheet, retrieval_sheet
 from resight.scoring import labelled_test_crops
 from resight.synthesis import world_config, write_world
+from resight.training.config import build_config
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
 
@@ -78,6 +79,7 @@ def run_demo(
     device = resolve_device(device)
     reporter = reporter or Reporter()
     folder = Path(out)
+    build_config(METHOD, RECIPE, settings)  # a slip in a setting is reported before anything is rendered
     config = world_config(crops=crops, identities=max(20, crops // 20))
     made = write_world(folder / "world", config, progress=reporter.progress)
     verb = f"rendered {made.drawn} crops" if made.drawn else "made before"

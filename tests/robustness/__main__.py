@@ -31,7 +31,9 @@ ROOMS = {"commands": command_cases, "functions": api_cases, "settings": setting_
 def main() -> int:
     """Runs the corpus; 1 if anything came of it but right results and sentences."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, help="stop after this time, with cases drawn by --seed; all if not given")
+    parser.add_argument(
+        "--seconds", type=float, help="stop after this time, with cases drawn by --seed; all if not given"
+    )
     parser.add_argument("--seed", type=int, default=0, help="which cases --seconds draws")
     parser.add_argument("--mended", action="store_true", help="leave out the cases of points that are not mended yet")
     parser.add_argument("--only", default="", help="only cases whose name has this text")
@@ -75,7 +77,9 @@ def _run(stage: Stage, chosen: argparse.Namespace) -> int:
             break
     _print(counts)
     if stale:
-        print(f"{len(stale)} cases are marked as not mended yet but are right: take the mark away.")
+        print(f"{len(stale)} cases are marked as not mended yet but are right; take the mark away from:")
+        for case in stale:
+            print(f"    {case.open} {case.name}")
     for point, count in sorted(points.items()):
         print(f"{count} calls went wrong{f', of point {point}' if point else ''}.")
     return 1 if sum(points.values()) else 0
@@ -84,7 +88,9 @@ def _run(stage: Stage, chosen: argparse.Namespace) -> int:
 def _say(text: str) -> None:
     """Prints a line and, indented, what shows it; characters that a terminal cannot show are escaped."""
     head, _, detail = text.partition("\n")
-    plain = "".join(sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in detail)
+    plain = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape", "surrogatepass").decode() for sign in detail
+    )
     print(f"{head}\n{plain}", flush=True)
 
 
