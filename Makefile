@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test torture lint format clean
 
 help:
 	@echo "make demo     a synthetic world, a training run, scores and pictures, in a few minutes"
 	@echo "make test     run the tests (makes the environment first)"
+	@echo "make torture  call everything with everything that can be wrong, and count what comes of it"
 	@echo "make lint     ruff and mypy"
 	@echo "make format   let ruff format the code"
 	@echo "make clean    remove the environment and caches"
@@ -26,6 +27,9 @@ demo: install
 # One process for each core, and one thread in each: two threads of one process would wait for each other.
 test: install
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8
+
+torture: install
+	$(BIN)/python -W ignore tests/robustness
 
 lint: install
 	$(BIN)/ruff check .

@@ -81,6 +81,7 @@ def run_demo(
     device = resolve_device(device)
     reporter = reporter or Reporter()
     folder = Path(out)
+    build_config(METHOD, RECIPE, settings)  # a slip in a setting is reported before anything is rendered
     config = world_config(crops=crops, identities=max(20, crops // 20))
     made = write_world(folder / "world", config, progress=reporter.progress)
     verb = f"rendered {made.drawn} crops" if made.drawn else "made before"

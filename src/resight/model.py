@@ -251,9 +251,9 @@ class Model:
         clustering = self.clustering(algorithm, {"clusters": clusters, **changes})
         instance("table", table, CropTable, "read_crops makes one")
         features = as_array("The features", features)
-        if features.ndim and len(features) != len(table):
+        if features.ndim != 2 or len(features) != len(table):
             raise ResightError(
-                f"There are features of {len(features)} crops, but the table has {len(table)}: give a row per crop."
+                f"The features have shape {features.shape}, but the table has {len(table)} crops: give a row per crop."
             )
         return clustering(features, table.camera, self.device)
 
@@ -278,7 +278,7 @@ class Model:
             takes_number = "clusters" in ALGORITHMS[own].model_fields
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
         settings = self.config.clustering.model_dump()
-        if algorithm == own:
+        if isinstance(algorithm, str) and algorithm == own:
             trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)
         return build_clustering(algorithm, settings, changed)

@@ -126,7 +126,7 @@ def test_a_failed_write_leaves_the_old_picture(
     monkeypatch.setattr("os.fsync", full_disk)
     status, _, err = resight(*words, "--crops", 1)
     assert status == 2
-    assert "No space left on device. Check the path, its permissions and the space on the disk." in err
+    assert "m.png could not be written: No space left on device. Free some space on that disk." in err
     assert (tmp_path / "m.png").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["m.png"]
 

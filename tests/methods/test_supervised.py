@@ -65,14 +65,14 @@ def test_the_loss_is_its_two_terms_weighted() -> None:
 
 @pytest.mark.parametrize("feature", ["pooled", "pre_norm", "embedding"])
 def test_the_triplet_loss_compares_the_feature_that_is_named(feature: str) -> None:
-    learner = method(triplet_feature=feature, softmax_weight=0)
+    learner = method(triplet_feature=feature, softmax_weight=0, margin=None)
     labels, pre_norm = torch.tensor([0, 0, 1, 1]), 3 * torch.randn(4, learner.dim)
     batch = batch_of(labels, pre_norm)
     batch.features.pooled = torch.randn(4, learner.dim)
     expected = {
-        "pooled": batch_hard_triplet(batch.features.pooled, labels),
-        "pre_norm": batch_hard_triplet(pre_norm, labels),
-        "embedding": batch_hard_triplet(F.normalize(pre_norm), labels),
+        "pooled": batch_hard_triplet(batch.features.pooled, labels, None),
+        "pre_norm": batch_hard_triplet(pre_norm, labels, None),
+        "embedding": batch_hard_triplet(F.normalize(pre_norm), labels, None),
     }
     assert torch.equal(learner.loss(batch)["triplet"], expected[feature])
     assert len({value.item() for value in expected.values()}) == 3

@@ -77,7 +77,9 @@ def _run(stage: Stage, chosen: argparse.Namespace) -> int:
             break
     _print(counts)
     if stale:
-        print(f"{len(stale)} cases are marked as not mended yet but are right: take the mark away.")
+        print(f"{len(stale)} cases are marked as not mended yet but are right; take the mark away from:")
+        for case in stale:
+            print(f"    {case.open} {case.name}")
     for point, count in sorted(points.items()):
         print(f"{count} calls went wrong{f', of point {point}' if point else ''}.")
     return 1 if sum(points.values()) else 0

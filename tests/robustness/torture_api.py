@@ -38,7 +38,7 @@ from resight.synthesis import world_config, write_world
 from resight.transfer import transfer_report
 
 ROWS = 12
-TOO_LARGE = {"1e200": plain_features() * 1e200}
+TOO_LARGE = {"1e200": plain_features().astype(np.float64) * 1e200}
 WHOLE = {"np.int64(3)": np.int64(3), "np.uint8(3)": np.uint8(3), "3.0": 3.0}
 TOO_LOW = {"0": 0, "-1": -1, "-10**20": -(10**20)}
 CLIPPED = {"10**20": 10**20}
@@ -257,7 +257,8 @@ def _clustering() -> Iterator[Case]:
         {"labels": good_integers(labels)}, same=lambda found: found.labels,
     )  # fmt: skip
     lists = near.indices
-    no_lists = {"None": None, "5": 5, "[]": [], "vector": lists[0], "float": lists + 0.5, "objects": lists.astype(object),
+    no_lists = {"None": None, "5": 5, "[]": [], "vector": lists[0], "float": lists + 0.5,
+    "objects": lists.astype(object),
                 "out of range": lists + 10**6, "negative": -lists - 1, "narrow": lists[:, :1]}  # fmt: skip
     yield from vary(
         "cross_agreement", clustering.cross_agreement, {"whole": lists, "parts": [lists, lists], "k": 3},
@@ -331,7 +332,8 @@ def _evaluation() -> Iterator[Case]:
     )  # fmt: skip
     yield from vary(
         "rerank_distances", evaluation.rerank_distances, {"query_features": query, "gallery_features": gallery},
-        {"query_features": bad_features(4), "gallery_features": bad_features(10), "k1": FROM_ONE | CLIPPED, "k2": FROM_ONE,
+        {"query_features": bad_features(4), "gallery_features": bad_features(10), "k1": FROM_ONE | CLIPPED,
+        "k2": FROM_ONE,
          "lam": NO_NUMBER | {"None": None, "-0.1": -0.1, "1.1": 1.1}},
         {"query_features": good_features(4), "gallery_features": good_features(10), "k1": {"20.0": 20.0}},
         same=lambda found: found,
@@ -403,7 +405,8 @@ def _crops(stage: Stage) -> Iterator[Case]:
         ("unbalanced_subset", crops.unbalanced_subset, {"seed": 1}, {"seed": SEEDS}),
         ("balanced_subset", crops.balanced_subset, {"crops": 3, "seed": 1},
          {"crops": NO_WHOLE | {"-1": -1, "10**20": 10**20, "None": None}, "seed": SEEDS}),
-        ("reference_crops", crops.reference_crops, {"identities": 3}, {"identities": NO_WHOLE | TOO_LOW | {"1": 1, "99": 99}}),
+        ("reference_crops", crops.reference_crops, {"identities": 3}, {"identities": NO_WHOLE | TOO_LOW | {"1": 1,
+        "99": 99}}),
     ):  # fmt: skip
         tables = no_table | {"no identities": unlabelled, "no crops": table.select([])}
         yield from vary(
@@ -422,7 +425,8 @@ def _crops(stage: Stage) -> Iterator[Case]:
         file = stage.fresh(f"table.{name}")
         yield from vary(
             f"write_table to {name}", crops.write_table, {"table": table, "path": file},
-            {"table": no_table, "path": NO_PATH | {"None": None, "no suffix": stage.fresh("table"), "a folder": stage.root,
+            {"table": no_table, "path": NO_PATH | {"None": None, "no suffix": stage.fresh("table"),
+            "a folder": stage.root,
                                                    "xlsx": stage.fresh("table.xlsx")}},
             right=lambda written: resight.read_crops(written).paths[0].endswith(paths[0]),
         )  # fmt: skip
@@ -451,12 +455,15 @@ def _model(stage: Stage) -> Iterator[Case]:
         "0×0 array": np.empty((0, 0), np.uint8), "[0×0]": [np.empty((0, 0), np.uint8)],
         "[0×0×3]": [np.empty((0, 0, 3), np.uint8)], "[0×5×3]": [np.empty((0, 5, 3), np.uint8)],
         "[5×0×3]": [np.empty((5, 0, 3), np.uint8)], "[float]": [arrays[0] / 255], "[bool]": [arrays[0] > 5],
-        "[int64]": [arrays[0].astype(np.int64)], "[grey]": [arrays[0][:, :, 0]], "[RGBA]": [np.zeros((5, 5, 4), np.uint8)],
+        "[int64]": [arrays[0].astype(np.int64)], "[grey]": [arrays[0][:, :, 0]], "[RGBA]": [np.zeros((5, 5, 4),
+        np.uint8)],
         "[channels first]": [block[0]], "[None]": [None], "[5]": [5], "[1.5]": [1.5], "[[]]": [[]], "[b'a']": [b"a"],
         "['']": [""], "['a\\0b']": ["a\0b"], "[{}]": [{}], "[missing]": [stage.root / "missing.jpg"],
         "[folder]": [stage.root], "[text]": [stage.text], "[objects]": [arrays[0].astype(object)],
-        "dict": {"a": arrays[0]}, "set": set(files), "float block": block / 255, "float16 block": block.astype(np.float16),
-        "block of another size": np.zeros((2, 3, 16, 32), np.uint8), "channels last": np.zeros((2, 32, 16, 3), np.uint8),
+        "dict": {"a": arrays[0]}, "set": set(files), "float block": block / 255,
+        "float16 block": block.astype(np.float16),
+        "block of another size": np.zeros((2, 3, 16, 32), np.uint8), "channels last": np.zeros((2, 32, 16, 3),
+        np.uint8),
         "objects": np.array([None]), "texts": np.array(files), "generator": (file for file in files),
         "NaN block": np.full((2, 3, 32, 16), np.nan), "int8 block": block.astype(np.int8), "5-D": block[None],
     }  # fmt: skip
@@ -467,13 +474,15 @@ def _model(stage: Stage) -> Iterator[Case]:
     marks = {"images": "", **{f"images={name}": "17.7" for name in ("['a\\0b']", "[folder]", "[5]", "[1.5]", "[None]")}}
     yield from vary(
         "model.embed", model.embed, {"images": files[:2]},
-        {"images": no_images, "flip": NO_FLAG, "parts": FLAG | {"True": True}}, {"images": images, "flip": {"True": True}},
+        {"images": no_images, "flip": NO_FLAG, "parts": FLAG | {"True": True}}, {"images": images,
+        "flip": {"True": True}},
         right=lambda found: found.shape == (2, dim) and np.allclose((found**2).sum(1), 1, atol=1e-4), open=marks,
     )  # fmt: skip
     yield Case("model.embed([])", lambda: model.embed([]), FINE, lambda found: found.shape == (0, dim))
     yield from vary(
         "model.embed of a table", model.embed, {"images": table, "cache": cache},
-        {"cache": {name: value for name, value in NO_PATH.items()} | {"a file": stage.text, "below a file": stage.text / "a"}},
+        {"cache": {name: value for name, value in NO_PATH.items()} | {"a file": stage.text,
+        "below a file": stage.text / "a"}},
         right=lambda found: found.shape == (size, dim),
         open={name: "17.4" for name in ("cache='x' * 300", "cache=below a file")},
     )  # fmt: skip
@@ -523,12 +532,14 @@ def _model(stage: Stage) -> Iterator[Case]:
         )  # fmt: skip
     yield from vary(
         "model.clustering", model.clustering, {},
-        {"algorithm": NO_CHOICE, "changes": {"5": 5, "'eps=0.5'": "eps=0.5", "[]": ["eps"], "{5: 5}": {5: 5}, "{'eps': {}}": {"eps": {}}}},
+        {"algorithm": NO_CHOICE, "changes": {"5": 5, "'eps=0.5'": "eps=0.5", "[]": ["eps"], "{5: 5}": {5: 5},
+        "{'eps': {}}": {"eps": {}}}},
         {"changes": {"None": None, "{}": {}}},
     )  # fmt: skip
     yield from vary(
         "build_clustering", build_clustering, {"algorithm": "dbscan", "defaults": {}, "changes": {}},
-        {"algorithm": NO_CHOICE | {"None": None}, "changes": {"{'eps': 'a'}": {"eps": "a"}, "{'k1': True}": {"k1": True}}},
+        {"algorithm": NO_CHOICE | {"None": None}, "changes": {"{'eps': 'a'}": {"eps": "a"},
+        "{'k1': True}": {"k1": True}}},
     )  # fmt: skip
     no_model = {"None": None, "5": 5, "a path": str(stage.run), "'run'": "run"}
     tables = {"None": None, "5": 5, "a path": str(stage.crops), "no labels": resight.read_crops(stage.plain),
@@ -564,9 +575,11 @@ def _runs(stage: Stage) -> Iterator[Case]:
     )  # fmt: skip
     few = {**TINY, "sampling.iterations": 1}
     settings = {
-        "5": 5, "'epochs=5'": "epochs=5", "[5]": [5], "[None]": [None], "{5: 5}": {5: 5}, "{'epochs': None}": {"epochs": None},
+        "5": 5, "'epochs=5'": "epochs=5", "[5]": [5], "[None]": [None], "{5: 5}": {5: 5},
+        "{'epochs': None}": {"epochs": None},
         "{'epochs': 0}": {"epochs": 0}, "{'epochs': True}": {"epochs": True}, "{'encoder': 5}": {"encoder": 5},
-        "{'nonsense': 1}": {"nonsense": 1}, "{'epochs': object()}": {"epochs": object()}, "{'epochs': []}": {"epochs": []},
+        "{'nonsense': 1}": {"nonsense": 1}, "{'epochs': object()}": {"epochs": object()},
+        "{'epochs': []}": {"epochs": []},
         "{'optimizer.lr': nan}": {"optimizer.lr": float("nan")}, "{'seed': 10**20}": {"seed": 10**20},
         "itself": _itself(), "True": True, "1.5": 1.5, "object()": object(), "b'epochs=1'": b"epochs=1",
     }  # fmt: skip
@@ -618,7 +631,8 @@ def _files(stage: Stage) -> Iterator[Case]:
         yield from vary(
             f"write_embeddings to {ending}", write_embeddings,
             {"file": stage.fresh(f"a.{ending}"), "table": table, "features": features},
-            {"file": NO_PATH | {"None": None, "xlsx": stage.fresh("a.xlsx"), "no folder": stage.root / "no" / f"a.{ending}"},
+            {"file": NO_PATH | {"None": None, "xlsx": stage.fresh("a.xlsx"),
+            "no folder": stage.root / "no" / f"a.{ending}"},
              "table": no_table,
              "features": {name: value for name, value in bad_features(size, dim).items()
                           if name not in ("row of zeros", "all zeros")} | {"of other crops": features[:-1]}},
@@ -631,7 +645,8 @@ def _files(stage: Stage) -> Iterator[Case]:
         yield from vary(
             f"write_clusters to {ending}", write_clusters,
             {"file": stage.fresh(f"a.{ending}"), "table": table, "labels": labels},
-            {**file, "table": no_table, "labels": bad_integers(size) | {"None": None}}, {"labels": good_integers(labels)},
+            {**file, "table": no_table, "labels": bad_integers(size) | {"None": None}},
+            {"labels": good_integers(labels)},
         )  # fmt: skip
         names, shares = np.full((size, 2), "x"), np.full((size, 2), 0.5, np.float32)
         yield from vary(
@@ -643,7 +658,8 @@ def _files(stage: Stage) -> Iterator[Case]:
     images = stage.model.open_cache(table, stage.root / "pixels").images
     sheet = {"images": images, "table": table, "features": features}
     no_sheet = {
-        "images": {"None": None, "of other crops": images[:3], "float": images / 255.0, "0×0": np.empty((0, 0), np.uint8)},
+        "images": {"None": None, "of other crops": images[:3], "float": images / 255.0, "0×0": np.empty((0, 0),
+        np.uint8)},
         "table": no_table, "features": bad_features(size, dim) | {"of other crops": features[:-1]},
         "shown": FROM_ONE | {"10**20": 10**20},
     }  # fmt: skip
@@ -664,7 +680,8 @@ def _worlds(stage: Stage) -> Iterator[Case]:
             "level": NO_CHOICE | {"None": None}, "identities": whole, "cameras": whole | {"1000": 1000}, "crops": whole,
             "seed": _settings(SEEDS), "height": whole, "width": whole, "nonsense": {"1": 1},
             **{name: _settings(NO_NUMBER) | {"None": None, "-1": -1, "1e9": 1e9} for name in
-               ("train_share", "coverage", "frame_gap", "siblings", "junk", "camera_height", "blur", "noise", "occlusion")},
+               ("train_share", "coverage", "frame_gap", "siblings", "junk", "camera_height", "blur", "noise",
+               "occlusion")},
         },
     )  # fmt: skip
     yield from vary(

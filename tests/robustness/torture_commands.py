@@ -13,8 +13,29 @@ import numpy as np
 from torture_case import EITHER, FINE, SENTENCE, Case, Done, command
 from torture_stage import TINY, Stage
 
-#: Words that are never a whole number of at least 1; and that are never a finite number of at least 0.
-NO_COUNT = ("0", "-1", "1.5", "abc", "", "nan", "inf", "-inf", "1e3", "９x", "0x10", "[3]", "true", "9" * 30, "--", " ")
+#: Words that are never a whole number of at least 1.
+NO_COUNT = (
+    "0",
+    "-1",
+    "1.5",
+    "abc",
+    "",
+    "nan",
+    "inf",
+    "-inf",
+    "1e3",
+    "９x",
+    "0x10",
+    "[3]",
+    "true",
+    "--",
+    " ",
+    "9x",
+    "9" * 30,
+)
+#: Never how many of something to show.
+NO_SHOWN = NO_COUNT[:-1]
+#: Never a finite number of at least 0.
 NO_NUMBER = ("-1", "abc", "", "nan", "inf", "-inf", "1e400", "true", "[0.5]", "0,5", " ")
 NO_WORD = ("", "nonsense", "AUTO ", "a\0b", "5", "é", "[bold]", "x" * 300, "None")
 NO_SEED = ("-1", "1.5", "abc", "", "nan", "9" * 20, "9" * 5000, "true")
@@ -61,7 +82,8 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     yield from _vary(
         stage, "embed", lambda: ["embed", run, "--data", data, "--to", new("a.parquet"), *cache],
         {"RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".parquet", ".npz"), **shared},
-        {"--flip": ((),), "--no-flip": ((),), "--quiet": ((),), "--epoch": (("1",),) * 0, "--device": (("cpu",), ("auto",)),
+        {"--flip": ((),), "--no-flip": ((),), "--quiet": ((),), "--epoch": (("1",),) * 0, "--device": (("cpu",),
+        ("auto",)),
          "--format": (("auto",), ("market1501",), ("folder",))}, opened,
     )  # fmt: skip
     few = ("k1=6", "k2=2", "min_samples=2")
@@ -77,11 +99,13 @@ def command_cases(stage: Stage) -> Iterator[Case]:
                   "centre_cameras=maybe", "centre_cameras=2", "k1=&a [*a]", "k1=!!python/object:os.system x", "k1={",
                   "k1=2020-13-45", "k1=" + "[" * 5000, "é=1", "clustering.nonsense=1", "k1=" + "9" * 5000),
         },
-        {"--eps": (("0.5",), ("0.99",)), "--algorithm": (("dbscan",), ), "+": (("k1=5.0",), ("clustering.k1=5",), ("recall=1",))},
+        {"--eps": (("0.5",), ("0.99",)), "--algorithm": (("dbscan",), ), "+": (("k1=5.0",), ("clustering.k1=5",),
+        ("recall=1",))},
         opened,
     )  # fmt: skip
     for algorithm, wrong in {
-        "two_stage": ("nearest=0", "nearest=true", "components=0", "components=1.5", "crops_per_cluster=0", "second_stage=2",
+        "two_stage": ("nearest=0", "nearest=true", "components=0", "components=1.5", "crops_per_cluster=0",
+        "second_stage=2",
                       "crops_per_cluster=inf", "contested=maybe", "unwanted=5", "clusters=1", "clusters=25", "eps=0.5"),
         "bottom_up": ("merge_share=0", "merge_share=2", "merge_share=.nan", "size_penalty=-1", "size_penalty=.inf",
                       "crops_per_identity=0", "crops_per_identity=.inf", "merge_cameras=maybe", "squared_distance=3",
@@ -105,14 +129,16 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     )  # fmt: skip
     yield from _vary(
         stage, "attention", lambda: ["attention", run, "--data", data, "--to", new("a.png"), *cache],
-        {"RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".png", ".jpg"), "--crops": NO_COUNT, **shared},
+        {"RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".png", ".jpg"), "--crops": NO_SHOWN,
+        **shared},
         {"--crops": (("1",), ("1000",))}, opened,
     )  # fmt: skip
     yield from _vary(
         stage, "evaluate", lambda: ["evaluate", run, "--data", data, "--train-identities", 3, *cache],
         {"RUN": (1, paths("run")), "--data": (*paths("crops"), stage.plain, stage.cameras), **shared, **split,
          "--ap": (*NO_WORD, "STANDARD"), "--rerank --k1": NO_COUNT, "--rerank --k2": NO_COUNT,
-         "--rerank --lambda": (*NO_NUMBER, "1.1"), "--k1": ("0", "-1", "abc", ""), "--lambda": ("-1", "nan", "inf", "2")},
+         "--rerank --lambda": (*NO_NUMBER, "1.1"), "--k1": ("0", "-1", "abc", ""), "--lambda": ("-1", "nan", "inf",
+         "2")},
         {"--json": ((),), "--rerank": ((),), "--clustering": ((),), "--ap": (("trapezoidal",),),
          "--rerank --k1": (("1000",),), "--rerank --lambda": (("0",), ("1",))}, opened,
     )  # fmt: skip
@@ -127,7 +153,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     )  # fmt: skip
     yield from _vary(
         stage, "check", lambda: ["check", data],
-        {"RUN": (1, paths("crops")), "--format": shared["--format"], "--limit": NO_COUNT, **split},
+        {"RUN": (1, paths("crops")), "--format": shared["--format"], "--limit": NO_SHOWN, **split},
         {"--limit": (("1",), ("1000000",)), "--train-identities": (("3",),)}, {"data=é": "17.7"},
     )  # fmt: skip
     yield from _vary(
@@ -152,8 +178,10 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         yield Case(f"synth {settings}", functools.partial(command, "synth", settings), FINE)
     yield from _vary(
         stage, "recipes", lambda: ["recipes"],
-        {"--show": NO_WORD, "+": (*NO_WORD, "--settings", "cluster_contrast extra", "mar --show market1501x", "mar --show ../mar/default", "--show default")},
-        {"+": (("mar",), ("mar", "--settings"), ("mar", "--show", "ward"), ("pplr", "--show", "cameras", "--settings"))},
+        {"--show": NO_WORD, "+": (*NO_WORD, "--settings", "cluster_contrast extra", "mar --show market1501x",
+        "mar --show ../mar/default", "--show default")},
+        {"+": (("mar",), ("mar", "--settings"), ("mar", "--show", "ward"), ("pplr", "--show", "cameras",
+        "--settings"))},
     )  # fmt: skip
     yield from _vary(stage, "methods", lambda: ["methods"], {"+": ("extra", "--nonsense", "-x", "é")}, {})
     yield from _vary(
@@ -173,13 +201,15 @@ def command_cases(stage: Stage) -> Iterator[Case]:
             "--recipe": (*NO_WORD, stage.text, stage.root, stage.root / "missing.yaml"),
             "--out": ("", stage.text, stage.text / "below", "/proc/run", "x" * 300, "a\0b", stage.run),
             "--source-identities": (*NO_COUNT, "1", "3"), "--source-format": (),
-            "+": ("epochs", "=5", "epochs=0", "epochs=-1", "epochs=true", "epochs=1.5", "epochs=abc", "epochs=", "nonsense=1",
+            "+": ("epochs", "=5", "epochs=0", "epochs=-1", "epochs=true", "epochs=1.5", "epochs=abc", "epochs=",
+            "nonsense=1",
                   "epochs=.inf", "epochs=[1]", "epochs=null", "epochs=" + "9" * 20, "seed=" + "9" * 20, "seed=-1",
                   "optimizer.lr=0", "optimizer.lr=-1", "optimizer.lr=.nan", "optimizer.lr=1e300", "--resume=1",
                   "method.temperature=0", "method.temperature=1e-300", "method.temperature=.inf", "encoder.height=1",
                   "encoder.height=9999999", "encoder.weights=/dev/null", "encoder.weights=", "encoder.backbone=vgg",
                   "encoder.weights=missing.pth", "sampling.clusters=0", "sampling.clusters=99999999999", "a.b.c.d=1",
-                  "method=5", "encoder=5", "encoder={height: 0}", "epochs=&a [*a]", "encoder=&a {height: *a}", "tracker=x",
+                  "method=5", "encoder=5", "encoder={height: 0}", "epochs=&a [*a]", "encoder=&a {height: *a}",
+                  "tracker=x",
                   "sampling.crops=true", "embed_batch=0", "max_unreadable=2", "evaluate_every=-1", "keep_every=1.5"),
         },
         {"--train-identities": (("3",),), "--quiet": ((),), "--recipe": (("scratch",),)},
@@ -228,8 +258,8 @@ def _vary(
         stage: Where it runs.
         name: What the command is called.
         base: Makes the words of a call that must succeed.
-        bad: Per option the values that must be refused. ``RUN`` and the like are ``(place, values)`` of an argument, ``+``
-            are words to add, the empty name is the call as it is.
+        bad: Per option the values that must be refused. ``RUN`` and the like are ``(place, values)`` of an argument,
+            ``+`` are words to add, the empty name is the call as it is.
         good: Per option the words behind it that must be taken.
         opened: The point of an issue that is not mended yet, by the beginning of what differs.
         fails: Whether the call fails as it is.

@@ -82,8 +82,9 @@ def _csv(stage: Stage) -> Iterator[Case]:
         "track": ("", "abc", "nan", "1.5", "1e3", "9" * 30, "true", "\0", "None", "９x"),
         "split": ("", "Train", "val", "nan", "1", "train ,", "\0", "train\0", "None", "query gallery"),
         "camera": ("", " ", "\0"),
-        "identity": ("-2", "-5", "\0", "-9223372036854775808"),
-        "path": ("", " ", "\0", "a\0.jpg", "a.jpg", "./a.jpg", "sub/../a.jpg", "sub/.././a.jpg", "a.jpg ", "x/y/../../a.jpg"),
+        "identity": ("-2", "-5", "\0"),
+        "path": ("", " ", "\0", "a\0.jpg", "a.jpg", "./a.jpg", "sub/../a.jpg", "sub/.././a.jpg", "a.jpg ",
+        "x/y/../../a.jpg"),
     }.items():  # fmt: skip
         for cell in cells:
             right = {"path": "", "split": "train"}.get(column, "1")
@@ -98,14 +99,22 @@ def _csv(stage: Stage) -> Iterator[Case]:
     huge = "x" * 200_000
     for name, text in {
         "empty": "", "only a header": "path,camera\n", "only newlines": "\n\n\n", "no header": "a.jpg,1\nb.jpg,2\n",
-        "no path": "camera,identity\n1,1\n", "path twice": "path,path\na.jpg,b.jpg\n", "camera twice": "path,camera,camera\na,1,2\n",
-        "wrong case": "Path,Camera\na.jpg,1\n", "alias": "filename,pid\na.jpg,1\n", "alias of camera": "path,camid\na.jpg,1\n",
-        "too few cells": "path,camera\na.jpg\n", "too many cells": "path,camera\na.jpg,1,2\n", "semicolons": "path;camera\na.jpg;1\n",
-        "tabs": "path\tcamera\na.jpg\t1\n", "open quote": 'path,camera\n"a.jpg,1\nb.jpg,2\n', "huge cell": f"path,camera\n{huge},1\n",
-        "huge quoted cell": f'path,camera\n"{huge}",1\n', "NUL in the header": "pa\0th,camera\na.jpg,1\n", "NUL at the end": "path\na.jpg\n\0",
-        "all NUL": "\0" * 100, "name without number": "path,camera_name\na.jpg,gate\n", "two names of a number": "path,camera,camera_name\na,1,x\nb,1,y\n",
-        "number of a name": "path,camera,camera_name\na.jpg,gate,x\n", "header is numbers": "1,2\n3,4\n", "an empty column name": "path,,\na.jpg,1,2\n3,4\n",
-        "path is a folder of another table": "path\n\n,\n", "two header lines": "path,camera\npath,camera\npath,camera\n",
+        "no path": "camera,identity\n1,1\n", "path twice": "path,path\na.jpg,b.jpg\n",
+        "camera twice": "path,camera,camera\na,1,2\n",
+        "wrong case": "Path,Camera\na.jpg,1\n", "alias": "filename,pid\na.jpg,1\n",
+        "alias of camera": "path,camid\na.jpg,1\n",
+        "too few cells": "path,camera\na.jpg\n", "too many cells": "path,camera\na.jpg,1,2\n",
+        "semicolons": "path;camera\na.jpg;1\n",
+        "tabs": "path\tcamera\na.jpg\t1\n", "open quote": 'path,camera\n"a.jpg,1\nb.jpg,2\n',
+        "huge cell": f"path,camera\n{huge},1\n",
+        "huge quoted cell": f'path,camera\n"{huge}",1\n', "NUL in the header": "pa\0th,camera\na.jpg,1\n",
+        "NUL at the end": "path\na.jpg\n\0",
+        "all NUL": "\0" * 100, "name without number": "path,camera_name\na.jpg,gate\n",
+        "two names of a number": "path,camera,camera_name\na,1,x\nb,1,y\n",
+        "number of a name": "path,camera,camera_name\na.jpg,gate,x\n", "header is numbers": "1,2\n3,4\n",
+        "an empty column name": "path,,\na.jpg,1,2\n3,4\n",
+        "path is a folder of another table": "path\n\n,\n",
+        "two header lines": "path,camera\npath,camera\npath,camera\n",
     }.items():  # fmt: skip
         yield case(name, text)
     for encoding in ("utf-16", "utf-32", "latin-1", "cp037"):
@@ -156,7 +165,8 @@ def _parquet(stage: Stage) -> Iterator[Case]:
         for cell in NO_NAME:
             yield case(f"{column} {cell}", {"path": path, column: ["1", cell]})
         for name, cells in {
-            "1.5": [1.0, 1.5], "inf": [1.0, float("inf")], "bool": [True, False], "lists": [[1], [2]], "bytes": [b"a", b"b"],
+            "1.5": [1.0, 1.5], "inf": [1.0, float("inf")], "bool": [True, False], "lists": [[1], [2]], "bytes": [b"a",
+            b"b"],
             "dates": pa.array([1, 2], pa.timestamp("s")), "structs": [{"a": 1}, {"a": 2}], "NUL": ["a\0", "b"],
             "below the codes": [1, -7], "decimals": pa.array([1, 2], pa.decimal128(5, 2)).cast(pa.decimal128(6, 3)),
         }.items():  # fmt: skip
@@ -167,7 +177,8 @@ def _parquet(stage: Stage) -> Iterator[Case]:
     yield case("null camera", {"path": path, "camera": [1, None]})
     yield case("all cameras null", {"path": path, "camera": pa.nulls(2)})
     for name, cells in {
-        "numbers": [1, 2], "null": ["a.jpg", None], "bytes": [b"a", b"b"], "lists": [["a"], ["b"]], "twice": ["a.jpg", "a.jpg"],
+        "numbers": [1, 2], "null": ["a.jpg", None], "bytes": [b"a", b"b"], "lists": [["a"], ["b"]], "twice": ["a.jpg",
+        "a.jpg"],
         "the same by ..": ["a.jpg", "x/../a.jpg"], "NUL": ["a\0.jpg", "b.jpg"], "empty": ["", "b.jpg"],
     }.items():  # fmt: skip
         yield case(f"path {name}", {"path": cells})
@@ -230,7 +241,8 @@ def _images(stage: Stage) -> Iterator[Case]:
             yield Case(f"image: cut {kind} {number}", look(data, f"a.{kind}"), SENTENCE if share < 0.3 else EITHER)
     for name, data in {
         "text": b"This is text.", "NULs": bytes(1000), "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "PDF": b"%PDF-1.4\n", "HTML": b"<html></html>",
+        "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "PDF": b"%PDF-1.4\n",
+        "HTML": b"<html></html>",
     }.items():  # fmt: skip
         yield Case(f"image: {name}", look(data, "a.jpg"), SENTENCE, open="17.7")
 
@@ -293,7 +305,8 @@ def _runs(stage: Stage) -> Iterator[Case]:
         yield from use(f"no {file}", lambda run, file=file: (run / file).unlink(), missing)
         yield from use(f"{file} is a folder", folder(file), missing)
         for name, data in {"empty": b"", "NULs": bytes(500), "text": b"This is text.", "half": whole[: len(whole) // 2],
-                           "a number": b"5", "a list": b"[1, 2]", "{}": b"{}", "null": b"null", "not UTF-8": b"\xff\xfe\xfa"}.items():  # fmt: skip
+                           "a number": b"5", "a list": b"[1, 2]", "{}": b"{}", "null": b"null",
+                           "not UTF-8": b"\xff\xfe\xfa"}.items():  # fmt: skip
             yield from use(f"{file} is {name}", replaced(file, data), missing if file == "metrics.jsonl" else SENTENCE)
         for number in range(8):
             damaged = bytearray(whole)
@@ -302,9 +315,12 @@ def _runs(stage: Stage) -> Iterator[Case]:
             yield from use(f"{file} damaged {number}", replaced(file, bytes(damaged)), EITHER)
     config = yaml.safe_load((stage.run / "config.yaml").read_text(encoding="utf-8"))
     for name, change in {
-        "another backbone": {"encoder": config["encoder"] | {"backbone": "resnet34"}}, "another width": {"encoder": config["encoder"] | {"width_multiplier": 0.25}},
-        "an unknown setting": {"nonsense": 5}, "another method": {"method": {"name": "mar"}}, "an unknown method": {"method": {"name": "nonsense"}},
-        "no method": {"method": None}, "method as a text": {"method": "mar"}, "no encoder": {"encoder": None}, "a NaN": {"max_unreadable": float("nan")},
+        "another backbone": {"encoder": config["encoder"] | {"backbone": "resnet34"}},
+        "another width": {"encoder": config["encoder"] | {"width_multiplier": 0.25}},
+        "an unknown setting": {"nonsense": 5}, "another method": {"method": {"name": "mar"}},
+        "an unknown method": {"method": {"name": "nonsense"}},
+        "no method": {"method": None}, "method as a text": {"method": "mar"}, "no encoder": {"encoder": None},
+        "a NaN": {"max_unreadable": float("nan")},
         "a huge image": {"encoder": config["encoder"] | {"height": 10**9}}, "no name": {"method": {}},
     }.items():  # fmt: skip
         yield from use(f"config with {name}", replaced("config.yaml", yaml.safe_dump(config | change).encode()))
@@ -327,7 +343,8 @@ def _weights(stage: Stage) -> Iterator[Case]:
         return run
 
     for name, change in {
-        "one NaN": lambda s: s[first].view(-1)[0].fill_(float("nan")), "all NaN": lambda s: s[first].fill_(float("nan")),
+        "one NaN": lambda s: s[first].view(-1)[0].fill_(float("nan")),
+        "all NaN": lambda s: s[first].fill_(float("nan")),
         "one inf": lambda s: s[first].view(-1)[0].fill_(float("inf")),
         "NaN statistics": lambda s: next(v for k, v in s.items() if "running_var" in k).fill_(float("nan")),
         "negative variance": lambda s: next(v for k, v in s.items() if "running_var" in k).fill_(-5.0),
@@ -341,7 +358,8 @@ def _weights(stage: Stage) -> Iterator[Case]:
             "load and embed": lambda run=run: resight.load(run(), "cpu").embed([stage.crops / stage.table.paths[0]]),
             "embed": lambda run=run: command("embed", run(), "--data", stage.crops, "--to", stage.fresh("a.npz")),
             "cluster": lambda run=run: command("cluster", run(), "--data", stage.crops, "--to", stage.fresh("a.csv")),
-            "attention": lambda run=run: command("attention", run(), "--data", stage.crops, "--to", stage.fresh("a.png")),
+            "attention": lambda run=run: command("attention", run(), "--data", stage.crops, "--to",
+            stage.fresh("a.png")),
             "evaluate": lambda run=run: command("evaluate", run(), "--data", stage.crops, "--train-identities", 3),
         }.items():  # fmt: skip
             yield Case(f"{called} weights: {name}", call, SENTENCE, open=point)

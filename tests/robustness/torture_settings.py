@@ -21,7 +21,8 @@ NO_NUMBER = ("true", "no", ".nan", ".inf", "-.inf", "-1", "-0.5", "abc", "", "[]
 NO_WHOLE = (*NO_NUMBER, "1.5", "0.1", "9" * 20, "9" * 400, "1e15", "1e-3")
 NO_FLAG = ("5", "-1", "maybe", ".nan", "[]", "{}", "''", "'true '", "2020-01-01", "1.0", "0")
 NO_WORD = ("5", "true", "nonsense", "''", "[]", "{}", ".nan", "null", "2020-01-01")
-NO_PAIR = ("5", "true", "abc", "[]", "[1]", "[1, 2, 3]", "[.nan, 1]", "[.inf, 1]", "[-1, 1]", "[true, 1]", "[a, b]", "{}",
+NO_PAIR = ("5", "true", "abc", "[]", "[1]", "[1, 2, 3]", "[.nan, 1]", "[.inf, 1]", "[-1, 1]", "[true, 1]", "[a, b]",
+"{}",
            "null", "[0.4, 0.02]", "[[1], [2]]", "[1, .inf]")  # fmt: skip
 
 
@@ -103,22 +104,30 @@ def _recipes(stage: Stage) -> Iterator[Case]:
     )
     wrong = {
         "empty": b"", "a comment": b"# nothing\n", "a list": b"- 1\n- 2\n", "a number": b"5\n", "a text": b"abc\n",
-        "null": b"null\n", "true": b"true\n", "open brace": b"epochs: {", "tab": b"epochs:\t5\n\tseed: 1\n", "NUL": b"epochs: 5\0\n",
-        "UTF-16": "epochs: 5\n".encode("utf-16"), "Latin-1": "description: é\n".encode("latin-1"), "binary": bytes(range(256)),
+        "null": b"null\n", "true": b"true\n", "open brace": b"epochs: {", "tab": b"epochs:\t5\n\tseed: 1\n",
+        "NUL": b"epochs: 5\0\n",
+        "UTF-16": "epochs: 5\n".encode("utf-16"), "Latin-1": "description: é\n".encode("latin-1"),
+        "binary": bytes(range(256)),
         "two documents": b"epochs: 5\n---\nepochs: 6\n", "recursive list": b"epochs: &a [*a]\n",
-        "recursive mapping": b"encoder: &a {height: *a}\n", "recursive whole": b"&a\nencoder: *a\n", "many laughs": laughs.encode(),
+        "recursive mapping": b"encoder: &a {height: *a}\n", "recursive whole": b"&a\nencoder: *a\n",
+        "many laughs": laughs.encode(),
         "many mappings": maps.encode(), "deep list": b"epochs: " + b"[" * 20000, "deep mapping": b"{a: " * 5000,
         "python object": b"epochs: !!python/object/apply:os.getcwd []\n", "unknown tag": b"epochs: !nonsense 5\n",
-        "5,000 digits": b"epochs: " + b"9" * 5000, "a bad date": b"epochs: 2020-13-45\n", "twice": b"epochs: 5\nepochs: 6\n",
+        "5,000 digits": b"epochs: " + b"9" * 5000, "a bad date": b"epochs: 2020-13-45\n",
+        "twice": b"epochs: 5\nepochs: 6\n",
         "unknown alias": b"epochs: *nonsense\n", "key is a list": b"? [1]\n: 5\n", "key is a number": b"5: 5\n",
         "key is null": b"null: 5\n", "key is a date": b"2020-01-01: 5\n", "unknown setting": b"nonsense: 5\n",
         "group as number": b"encoder: 5\n", "group as list": b"encoder: [5]\n", "group as null": b"encoder: null\n",
         "setting as group": b"epochs: {a: 5}\n", "extends itself": b"extends: default\nepochs: true\n",
-        "extends nothing": b"extends: nonsense\n", "extends a list": b"extends: [default]\n", "extends null": b"extends: null\n",
-        "extends a path": b"extends: ../../default\n", "extends NUL": b'extends: "a\\0b"\n', "method of another": b"method: {name: mar}\n",
-        "method as a text": b"method: mar\n", "method as a list": b"method: {name: [mar]}\n", "merge key": b"<<: {epochs: 5}\nnonsense: 1\n",
+        "extends nothing": b"extends: nonsense\n", "extends a list": b"extends: [default]\n",
+        "extends null": b"extends: null\n",
+        "extends a path": b"extends: ../../default\n", "extends NUL": b'extends: "a\\0b"\n',
+        "method of another": b"method: {name: mar}\n",
+        "method as a text": b"method: mar\n", "method as a list": b"method: {name: [mar]}\n",
+        "merge key": b"<<: {epochs: 5}\nnonsense: 1\n",
         "sexagesimal": b"epochs: 1:30\n", "a set": b"epochs: !!set {5}\n", "NaN": b"optimizer: {lr: .nan}\n",
-        "negative": b"epochs: -5\n", "bool": b"epochs: yes\n", "a directive": b"%NONSENSE\nepochs: 5\n", "a lone quote": b"epochs: '\n",
+        "negative": b"epochs: -5\n", "bool": b"epochs: yes\n", "a directive": b"%NONSENSE\nepochs: 5\n",
+        "a lone quote": b"epochs: '\n",
     }  # fmt: skip
     for name, text in wrong.items():
         file = stage.fresh("recipe.yaml")
@@ -140,11 +149,14 @@ def _recipes(stage: Stage) -> Iterator[Case]:
         yield Case(f"recipe: damaged {number}", functools.partial(build_config, "cluster_contrast", file), "either")
     for name, given in {
         "5": 5, "'epochs=5'": "epochs=5", "[5]": [5], "[None]": [None], "{5: 5}": {5: 5}, "b'epochs=5'": b"epochs=5",
-        "{'epochs': {}}": {"epochs": {}}, "{'': 5}": {"": 5}, "['']": [""], "[' =5']": [" =5"], "['épochs=5']": ["épochs=5"],
-        "['epochs==5']": ["epochs==5"], "['epochs=5\\0']": ["epochs=5\0"], "['encoder.weights=a\\0b']": ["encoder.weights=\"a\\0b\""],
+        "{'epochs': {}}": {"epochs": {}}, "{'': 5}": {"": 5}, "['']": [""], "[' =5']": [" =5"],
+        "['épochs=5']": ["épochs=5"],
+        "['epochs==5']": ["epochs==5"], "['epochs=5\\0']": ["epochs=5\0"],
+        "['encoder.weights=a\\0b']": ["encoder.weights=\"a\\0b\""],
         "{'epochs': inf}": {"epochs": float("inf")}, "{'epochs': 10**400}": {"epochs": 10**400},
         "{'epochs': np.nan}": {"epochs": np.nan}, "{'epochs': np.array(5)}": {"epochs": np.array([5, 6])},
-        "{'epochs': np.True_}": {"epochs": np.True_}, "{'epochs': 1j}": {"epochs": 1j}, "{'epochs': b'5'}": {"epochs": b"5"},
+        "{'epochs': np.True_}": {"epochs": np.True_}, "{'epochs': 1j}": {"epochs": 1j},
+        "{'epochs': b'5'}": {"epochs": b"5"},
     }.items():  # fmt: skip
         yield Case(
             f"build_config(overrides={name})",

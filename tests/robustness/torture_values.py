@@ -75,7 +75,8 @@ def good_features(rows: int = 12, dim: int = 8) -> Named:
     frozen.flags.writeable = False
     return {
         "float32": plain,
-        **{name: plain.astype(name) for name in ("float16", "float64", "int8", "uint8", "int64", "uint64", "longdouble")},
+        **{name: plain.astype(name) for name in ("float16", "float64", "int8", "uint8", "int64", "uint64",
+        "longdouble")},
         "big-endian": plain.astype(">f4"),
         "Fortran order": np.asfortranarray(plain),
         "every second row and third column": wide[::2, ::3],

@@ -256,7 +256,7 @@ def test_settings_that_may_change_are_written_down_once(run: RunFolder, table: C
         "ema.decay=0.9",
         "optimizer.weight_decay=0.1",
         "clustering.centre_cameras=true",
-        "sampling.prefer_other_cameras=true",
+        "sampling.cameras=spread",
         "method.temperature=0.1",
         "embed_flip=true",
     ],

@@ -74,13 +74,14 @@ def evaluate(
         from resight.model import load
         from resight.scoring import evaluate as evaluate_model
 
+        options = RerankOptions(k1=k1, k2=k2, lam=lam)  # checked before the model is loaded
         model = load(run, device, epoch=epoch)
         table = read(data, format, train_identities)
         scores = evaluate_model(
             model,
             table,
             ap=ap.value,
-            rerank=RerankOptions(k1=k1, k2=k2, lam=lam) if rerank else None,
+            rerank=options if rerank else None,
             flip=flip,
             clustering=clustering,
             cache=cache,

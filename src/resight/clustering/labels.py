@@ -222,6 +222,8 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
 def check_cameras(camera: Any) -> np.ndarray:
     """Cameras as an array of whole numbers or of texts; raises a :class:`ResightError` if they are neither."""
     cameras = as_array("The cameras", camera)
+    if cameras.ndim != 1:
+        raise ResightError(f"The cameras have shape {cameras.shape}: give one camera per crop.")
     if cameras.dtype.kind == "f" and np.isfinite(cameras).all() and (cameras == np.floor(cameras)).all():
         return cameras.astype(np.int64)
     if cameras.dtype.kind not in "iuU":

@@ -49,8 +49,10 @@ def _plain(value: Any, kinds: set[Any], bounded: bool) -> Any:
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError("a text must not have a NUL character")
-        if not numeric or str in kinds:
+        if str in kinds or kinds.isdisjoint({int, float, bool}):
             return value
+        if not numeric:
+            raise ValueError("it must be true or false")
         if _NUMBER.fullmatch(value):  # YAML 1.1 reads 1e-3 as text
             value = float(value)
     if isinstance(value, bool):

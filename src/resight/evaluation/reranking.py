@@ -54,8 +54,8 @@ class RerankOptions:
     lam: float = 0.3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k1", whole("k1 of the re-ranking", self.k1))
-        object.__setattr__(self, "k2", whole("k2 of the re-ranking", self.k2))
+        object.__setattr__(self, "k1", whole("k1 of the re-ranking", self.k1, most=10**9))
+        object.__setattr__(self, "k2", whole("k2 of the re-ranking", self.k2, most=10**9))
         object.__setattr__(self, "lam", number("lam of the re-ranking", self.lam, least=0, most=1))
 
     def to_dict(self) -> dict[str, float]:

@@ -37,7 +37,7 @@ CHANGEABLE = (
     *("clustering", "sampling", "augmentation"),
 )
 #: Settings in these groups that may not: they say whether camera labels are used.
-_FIXED = ("clustering.centre_cameras", "sampling.prefer_other_cameras")
+_FIXED = ("clustering.centre_cameras", "sampling.cameras")
 
 
 def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from resight.common.checks import as_array
+from resight.common.checks import as_array, whole
 from resight.common.memory import available_memory
 from resight.errors import ResightError
 
@@ -67,6 +67,7 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
     if isinstance(features, UnitRows):
         return features
     array = as_array("Features", features)
+    memory = None if memory is None else whole("memory, in bytes,", memory)
     if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
         raise ResightError(
             f"Features must be a non-empty two-dimensional array of numbers, one row per crop; got shape "
