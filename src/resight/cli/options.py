@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def given_path(text: str | Path) -> Path:
     """A path of the command line; a sentence where it is empty, which pathlib takes for the current folder."""
-    from resight.common.checks import as_path
+    from resight.common.paths import as_path
 
     return as_path("A path of the command", text)
 

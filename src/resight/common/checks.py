@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from resight.common.paths import as_path, shown
 from resight.errors import ResightError
 
 Kind = TypeVar("Kind")
 #: Numbers that every random generator takes as its seed.
 LARGEST_SEED = 2**63 - 1
-_LONGEST_NAME = 255  # bytes, in the file systems of Linux, macOS and Windows
 
-
-def shown(value: object, length: int = 80) -> str:
-    """A value as it is written in Python, on one line, cut to a length."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= length else f"{text[:length]}…"
+__all__ = ["LARGEST_SEED", "as_array", "as_path", "flag", "instance", "integers", "number", "one_of", "shown", "whole"]
 
 
 def whole(name: str, value: Any, *, least: int = 1, most: int | None = None) -> int:
@@ -125,25 +119,6 @@ def instance(name: str, value: Any, kind: type[Kind], how: str) -> Kind:
     if not isinstance(value, kind):
         raise ResightError(f"{name} must be a {kind.__name__}, got {shown(value)}: {how}.")
     return value
-
-
-def as_path(name: str, value: Any) -> Path:
-    """A path that a file can have.
-
-    Args:
-        name: What it is called in the sentence.
-        value: Text or a path.
-
-    Raises:
-        ResightError: it is neither, it is empty, or no file can have this name.
-    """
-    if not isinstance(value, str | Path):
-        raise ResightError(f"{name} must be a path, got {shown(value)}.")
-    if str(value) == "":
-        raise ResightError(f"{name} is empty: give a path, or '.' for the folder that you are in.")
-    if "\0" in str(value) or any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(value).parts):
-        raise ResightError(f"{name} is {shown(str(value))}, which no file can be called: give another path.")
-    return Path(value)
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
