@@ -658,7 +658,7 @@ def _files(stage: Stage) -> Iterator[Case]:
     images = stage.model.open_cache(table, stage.root / "pixels").images
     sheet = {"images": images, "table": table, "features": features}
     no_sheet = {
-        "images": {"None": None, "of other crops": images[:3], "float": images / 255.0, "0×0": np.empty((0, 0),
+        "images": {"None": None, "of other crops": images[:3], "float": images[:] / 255.0, "0×0": np.empty((0, 0),
         np.uint8)},
         "table": no_table, "features": bad_features(size, dim) | {"of other crops": features[:-1]},
         "shown": FROM_ONE | {"10**20": 10**20},
