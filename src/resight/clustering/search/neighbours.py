@@ -89,7 +89,7 @@ def nearest_neighbours(
     k = whole("The number of neighbours k", k)
     one_of("clustering.search", search, ("auto", "exact", "approximate"))
     recall = number("clustering.recall", recall, above=0, most=1)
-    memory = None if memory is None else whole("memory, in bytes,", memory)
+    memory = None if memory is None else whole("memory, in bytes,", memory, least=0)
     if device is not None and str(device) != "cpu":
         device = resolve_device(device)
     if flag("furthest", furthest) and search == "approximate":

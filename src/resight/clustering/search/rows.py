@@ -67,7 +67,7 @@ def unit_rows(features: Any, *, memory: int | None = None) -> UnitRows:
     if isinstance(features, UnitRows):
         return features
     array = as_array("Features", features)
-    memory = None if memory is None else whole("memory, in bytes,", memory)
+    memory = None if memory is None else whole("memory, in bytes,", memory, least=0)
     if array.ndim != 2 or array.shape[0] == 0 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
         raise ResightError(
             f"Features must be a non-empty two-dimensional array of numbers, one row per crop; got shape "
