@@ -15,16 +15,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 DOCS = Path(__file__).parent
-WIDTH = 100
-FIRST, LAST = 24, 12  # lines shown of a longer output
 
 PAGE = """\
 # The first ten minutes
 
 What a new user sees, with three layouts of crops. Each block is a command and what it printed on one core without a
-GPU, cut in the middle where it is long; a terminal shows progress bars as well. `python docs/record_first_minutes.py`
-records this page anew.
+GPU, at a width of 80; a terminal shows progress bars as well. `python docs/record_first_minutes.py` records this page
+anew.
 
 The people are [synthetic](synthetic.md). Training is cut down to two epochs of five steps. That shows the words of
 the program, not what a model can learn: for that, see the [results](results.md).
@@ -77,7 +77,7 @@ An error is one sentence that says what to do.
 
 $ resight train cluster_contrast --data shop --recipe cameras
 $ resight train cluster_contrast --data shop epoch=20
-$ resight cluster runs/cluster_contrast-1 --data shop --to identities.csv --eps 0.3
+$ resight cluster runs/cluster_contrast-1 --data shop --to identities.csv --eps 0.1
 """
 
 
@@ -87,16 +87,15 @@ def prepare(folder: Path) -> None:
         identity = folder / "people" / f"person-{file.name[:4]}"
         identity.mkdir(parents=True, exist_ok=True)
         (folder / "shop").mkdir(exist_ok=True)
-        shutil.copy(file, identity)
-        shutil.copy(file, folder / "shop" / f"img_{number:05d}.jpg")
+        for place in (identity, folder / "shop"):
+            shutil.copy(file, place / f"img_{number:05d}.jpg")
 
 
 def record(command: str, folder: Path) -> str:
     """Runs a command and returns it with its output, as a block of Markdown."""
     program, *words = shlex.split(command)
     reader, terminal = pty.openpty()
-    # A dumb terminal shows no progress bars, but lines wrapped to its width.
-    environment = os.environ | {"COLUMNS": str(WIDTH), "TERM": "dumb"}
+    environment = os.environ | {"TERM": "dumb"}  # a terminal that shows lines but no progress bars
     process = subprocess.Popen(
         [sys.executable, "-m", program, *words], cwd=folder, env=environment, stdout=terminal, stderr=terminal
     )
@@ -108,8 +107,6 @@ def record(command: str, folder: Path) -> str:
     os.close(reader)
     process.wait()
     lines = [line.rstrip() for line in printed.decode().splitlines() if line.strip()]
-    if len(lines) > FIRST + LAST:
-        lines[FIRST:-LAST] = ["…"]
     print(f"$ {command}", *lines, sep="\n", flush=True)
     return "\n".join(["```console", f"$ {command}", *lines, "```"])
 
@@ -126,7 +123,8 @@ def main() -> None:
             if line.startswith("$ resight synth"):
                 prepare(folder)
             if "--data shop --to identities.csv --sheet" in line:
-                shutil.copy(folder / "clusters.png", DOCS / "images" / "first-minutes.png")
+                with Image.open(folder / "clusters.png") as sheet:
+                    sheet.quantize(128).save(DOCS / "images" / "first-minutes.png", optimize=True)
     text = "\n".join(page).replace("\n\n\n", "\n\n").rstrip()
     (DOCS / "first-minutes.md").write_text(text + "\n", encoding="utf-8")
 
