@@ -73,7 +73,7 @@ $ resight cluster runs/cluster_contrast-3 --data people --format identities --to
 
 ## When something is wrong
 
-An error is one sentence that says what to do.
+An error is one sentence that says what to do. Odd clusters come with a note and a command to try.
 
 $ resight train cluster_contrast --data shop --recipe cameras
 $ resight train cluster_contrast --data shop epoch=20
