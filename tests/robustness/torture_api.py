@@ -664,10 +664,10 @@ def _files(stage: Stage) -> Iterator[Case]:
         "shown": FROM_ONE | {"10**20": 10**20},
     }  # fmt: skip
     no_sheet["shown"].pop("10**20")
-    yield from vary("retrieval_sheet", retrieval_sheet, sheet, {**no_sheet, "queries": FROM_ONE}, open="17.12")
+    yield from vary("retrieval_sheet", retrieval_sheet, sheet, {**no_sheet, "queries": FROM_ONE})
     yield from vary(
         "cluster_sheet", cluster_sheet, {**sheet, "labels": labels % 4},
-        {**no_sheet, "labels": bad_integers(size, -1) | {"None": None}, "clusters": FROM_ONE}, open="17.12",
+        {**no_sheet, "labels": bad_integers(size, -1) | {"None": None}, "clusters": FROM_ONE},
     )  # fmt: skip
 
 
