@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from resight.common.checks import as_path
+from resight.common.checks import as_path, flag, instance
 from resight.common.devices import resolve_device
 from resight.common.memory import explained_memory
 from resight.crops import CropTable, read_crops
@@ -72,7 +72,8 @@ def train(
     table = data if isinstance(data, CropTable) else read_crops(data)
     if source is not None and not isinstance(source, CropTable):
         source = read_crops(source)
-    config = resolve_config(method, recipe, settings, resume=as_path("The run folder", out) if resume else None)
+    folder = as_path("The run folder", out)
+    config = resolve_config(method, recipe, settings, resume=folder if flag("resume", resume) else None)
     return train_config(
         config,
         table,
@@ -104,8 +105,10 @@ def train_config(
     if source is None and source_identities is not None:
         raise ResightError("A number of source identities was given, but no source: name it with --source PATH.")
     device = resolve_device(device)
-    out = as_path("The run folder", out)
-    cache = out.parent / "pixels" if cache is None else cache
+    out, resume = as_path("The run folder", out), flag("resume", resume)
+    cache = out.parent / "pixels" if cache is None else as_path("The folder of decoded crops", cache)
+    if reporter is not None:
+        instance("reporter", reporter, Reporter, "resight.training.reporting has some")
     reporter = reporter or Reporter()
     scored = can_be_scored(table)
     scores: dict[str, Any] = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight.clustering import unit_rows
+from resight.common.checks import as_array, instance, integers, whole
+from resight.common.checks import shown as written
 from resight.crops import GALLERY, JUNK, QUERY, CropTable
 from resight.crops.pixels import Images
 from resight.crops.sheets import contact_sheet
@@ -39,6 +42,8 @@ def retrieval_sheet(
     Raises:
         ResightError: there are no labelled queries, or no labelled gallery.
     """
+    features = _checked(images, table, features)
+    queries, shown = whole("queries", queries), whole("shown", shown)
     if table.identity is None or table.split is None:
         raise ResightError("A sheet of retrieved crops needs identities, queries and a gallery, as evaluation does.")
     gallery = np.flatnonzero((table.split == GALLERY) & (table.identity != JUNK))
@@ -85,6 +90,10 @@ def cluster_sheet(
     Raises:
         ResightError: there is no cluster.
     """
+    features, labels = _checked(images, table, features), integers("Labels", labels, len(table))
+    clusters, shown = whole("clusters", clusters), whole("shown", shown)
+    if len(labels) and labels.min() < -1:
+        raise ResightError(f"Labels are cluster numbers from 0, or -1 for none, not {labels.min()}.")
     sizes = np.bincount(labels[labels >= 0])
     if not len(sizes):
         raise ResightError("There is no cluster to make a sheet of.")
@@ -164,6 +173,22 @@ def _heat(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _short(name: str, length: int = 28) -> str:
     """A file name cut at its beginning, where names in one folder differ least."""
     return name if len(name) <= length else "…" + name[1 - length :]
+
+
+def _checked(images: Any, table: CropTable, features: Any) -> np.ndarray:
+    """The features as an array; a sentence unless there are an image and features of each crop of the table."""
+    size = len(instance("table", table, CropTable, "read_crops makes one"))
+    shape = getattr(images, "shape", ())
+    if len(shape) != 4 or shape[:2] != (size, 3) or images.dtype != np.uint8:
+        raise ResightError(
+            f"A sheet of {size} crops needs uint8 images of shape ({size}, 3, H, W), not {written(images)}."
+        )
+    features = as_array("The features", features)
+    if len(unit_rows(features)) != size:
+        raise ResightError(
+            f"There are features of {len(features)} crops, but the table has {size}: give a row per crop."
+        )
+    return features
 
 
 def _one_per_identity(crops: np.ndarray, identity: np.ndarray, count: int) -> np.ndarray:

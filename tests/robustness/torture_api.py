@@ -412,7 +412,7 @@ def _crops(stage: Stage) -> Iterator[Case]:
         yield from vary(
             label, function, {"table": table, **arguments}, {"table": tables, **bad}, {next(iter(arguments)): WHOLE}
         )
-    yield from vary("check_crops", crops.check_crops, {"table": table}, {"table": no_table}, open="17.13")
+    yield from vary("check_crops", crops.check_crops, {"table": table}, {"table": no_table})
     yield from vary(
         "read_crops", crops.read_crops, {"path": stage.crops},
         {"path": NO_PATH | {"None": None, "missing": stage.root / "missing", "text": stage.text, "empty": stage.empty},
@@ -435,11 +435,11 @@ def _crops(stage: Stage) -> Iterator[Case]:
         "read_image", crops.read_image, {"path": image, "height": 8, "width": 4},
         {"path": NO_PATH | {"None": None, "a folder": stage.root, "text": stage.text},
          "height": FROM_ONE | {"10**20": 10**20}, "width": FROM_ONE | {"10**20": 10**20}},
-        right=lambda found: found.shape == (3, 8, 4), open="17.7",
+        right=lambda found: found.shape == (3, 8, 4),
     )  # fmt: skip
     yield from vary(
         "file_digest", crops.file_digest, {"path": image}, {"path": NO_PATH | {"None": None, "a folder": stage.root}},
-        open="17.7",
+        open={f"path={name}": "17.7" for name in ("1.5", "[]", "{}", "object()", "None")},
     )  # fmt: skip
 
 
@@ -471,12 +471,11 @@ def _model(stage: Stage) -> Iterator[Case]:
               "mixed": [files[0], arrays[1]], "1×1": [np.zeros((1, 1, 3), np.uint8)] * 2,
               "not contiguous": [array[::-1, ::2] for array in arrays], "reversed block": block[::-1],
               "Fortran": np.asfortranarray(block), "tuple": tuple(files[:2])}  # fmt: skip
-    marks = {"images": "", **{f"images={name}": "17.7" for name in ("['a\\0b']", "[folder]", "[5]", "[1.5]", "[None]")}}
     yield from vary(
         "model.embed", model.embed, {"images": files[:2]},
         {"images": no_images, "flip": NO_FLAG, "parts": FLAG | {"True": True}}, {"images": images,
         "flip": {"True": True}},
-        right=lambda found: found.shape == (2, dim) and np.allclose((found**2).sum(1), 1, atol=1e-4), open=marks,
+        right=lambda found: found.shape == (2, dim) and np.allclose((found**2).sum(1), 1, atol=1e-4),
     )  # fmt: skip
     yield Case("model.embed([])", lambda: model.embed([]), FINE, lambda found: found.shape == (0, dim))
     yield from vary(
@@ -484,7 +483,6 @@ def _model(stage: Stage) -> Iterator[Case]:
         {"cache": {name: value for name, value in NO_PATH.items()} | {"a file": stage.text,
         "below a file": stage.text / "a"}},
         right=lambda found: found.shape == (size, dim),
-        open={name: "17.4" for name in ("cache='x' * 300", "cache=below a file")},
     )  # fmt: skip
     yield from vary(
         "model.open_cache", model.open_cache, {"table": table, "cache": cache},
@@ -499,7 +497,7 @@ def _model(stage: Stage) -> Iterator[Case]:
     )  # fmt: skip
     yield from vary(
         "model.attention_maps", model.attention_maps, {"images": files[:2]}, {"images": no_images | {"[]": []}},
-        {"images": images}, right=lambda found: len(found["activation"]) == 2, open=marks,
+        {"images": images}, right=lambda found: len(found["activation"]) == 2,
     )  # fmt: skip
     few = {"k1": 6, "k2": 2, "eps": 0.7, "min_samples": 2}
     no_table = {"None": None, "5": 5, "a path": str(stage.crops), "of other crops": table.select([0, 1])}
@@ -590,7 +588,6 @@ def _runs(stage: Stage) -> Iterator[Case]:
         arguments = {"method": "cluster_contrast", "data": stage.table, "out": stage.fresh("run"), "settings": few}
         return resight.train(**{**arguments, "cache": stage.root / "pixels", "device": "cpu", **changed})
 
-    marks = {"out": "17.10", "reporter": "17.11", "resume": "17.10", "cache": "17.4", "device": ""}
     yield from vary(
         "train", train, {},
         {"method": NO_CHOICE | {"None": None}, "data": data, "out": NO_PATH | {"None": None, "a file": stage.text},
@@ -598,7 +595,7 @@ def _runs(stage: Stage) -> Iterator[Case]:
          "source": {"5": 5, "''": "", "missing": stage.root / "missing", "[]": []},
          "source_identities": NO_WHOLE | TOO_LOW | {"without a source": 3}, "device": NO_DEVICE, "cache": NO_PATH,
          "resume": FLAG, "reporter": {"5": 5, "'a'": "a"}},
-        {"out": {"text": str(stage.fresh("run"))}}, pairs=60, open=marks,
+        {"out": {"text": str(stage.fresh("run"))}}, pairs=60,
     )  # fmt: skip
     yield Case("train(settings=None)", lambda: train(settings=None, recipe=_recipe(stage)), FINE)
 
@@ -664,10 +661,10 @@ def _files(stage: Stage) -> Iterator[Case]:
         "shown": FROM_ONE | {"10**20": 10**20},
     }  # fmt: skip
     no_sheet["shown"].pop("10**20")
-    yield from vary("retrieval_sheet", retrieval_sheet, sheet, {**no_sheet, "queries": FROM_ONE}, open="17.12")
+    yield from vary("retrieval_sheet", retrieval_sheet, sheet, {**no_sheet, "queries": FROM_ONE})
     yield from vary(
         "cluster_sheet", cluster_sheet, {**sheet, "labels": labels % 4},
-        {**no_sheet, "labels": bad_integers(size, -1) | {"None": None}, "clusters": FROM_ONE}, open="17.12",
+        {**no_sheet, "labels": bad_integers(size, -1) | {"None": None}, "clusters": FROM_ONE},
     )  # fmt: skip
 
 

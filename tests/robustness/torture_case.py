@@ -110,6 +110,8 @@ def _judge_command(case: Case, done: Done) -> Verdict:
     if done.status == 0 or (done.status == 1 and not done.err):  # check: unreadable crops
         right = not re.search(r"\bnan\b", done.out) and (case.right is None or case.right(done))
         return _result(case, right, done.out[-300:])
+    if done.status == 2 and not done.err and "Usage: " in done.out:  # 'resight' alone prints its help
+        return _result(case, True, done.out[:80])
     lines = [line for line in done.err.splitlines() if line.strip()]
     if done.status != 2 or not lines:
         return Verdict(UNCLEAR, f"status {done.status}, {done.err[-300:]!r}")

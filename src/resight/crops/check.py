@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from resight.common.checks import instance
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.common.threads import map_ordered
 from resight.crops.images import (
@@ -118,6 +119,7 @@ def check_crops(
     Raises:
         ResightError: ``aspect_range`` is not a range of positive numbers, or ``threads`` is below 1.
     """
+    instance("table", table, CropTable, "read_crops makes one")
     low, high = aspect_range
     if not 0 < low <= high:
         raise ResightError(

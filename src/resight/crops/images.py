@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from resight.common.checks import as_path, whole
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class UnreadableImage(ResightError):  # noqa: N818 - a noun like the others the 
         self.reason = reason
 
 
+#: The longest side of a JPEG in pixels; larger pictures do not fit into memory either.
+_LARGEST_SIDE = 65_500
+
+
 def read_image(path: str | Path, height: int | None = None, width: int | None = None) -> np.ndarray:
     """Decodes an image file to RGB.
 
@@ -65,6 +70,11 @@ def read_image(path: str | Path, height: int | None = None, width: int | None = 
             :data:`KINDS`.
         ResightError: only one of ``height`` and ``width`` is given, or one is not positive.
     """
+    path = as_path("The path of an image", path)
+    height, width = (
+        None if side is None else whole("The side of an image", side, least=-(2**63), most=_LARGEST_SIDE)
+        for side in (height, width)
+    )
     if (height is None) != (width is None):
         raise ResightError("To resize an image give both its height and its width.")
     if height is not None and width is not None and (height < 1 or width < 1):
