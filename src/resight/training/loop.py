@@ -16,7 +16,7 @@ import torch
 from resight.clustering import PseudoLabels, clustering_quality
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.crops import CropTable
-from resight.encoders import Encoder, embed_images
+from resight.encoders import Encoder, channel_statistics, embed_images
 from resight.errors import ResightError
 from resight.training.config import TrainConfig, unread_settings
 from resight.training.data import TrainingData
@@ -97,7 +97,9 @@ def fit(
         learner.load_state(state)
         first_epoch = state["epoch"]
         reporter.say(f"Resumed after epoch {first_epoch} of {config.epochs}.")
-    elif evaluate is not None and config.evaluate_every:
+    elif config.encoder.standardise == "crops":
+        learner.standardise_by(channel_statistics(data.pixels.images))
+    if not state and evaluate is not None and config.evaluate_every:
         record = {"epoch": 0} | _scores(evaluate, learner.best)
         run.append(run.metrics_file, record)
         reporter.epoch(record, config.epochs)
@@ -155,19 +157,22 @@ def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporte
     """Features of all crops and of all source crops; arrays without rows if none are wanted."""
     config, nothing = learner.config, np.empty((0, learner.encoder.dim), np.float32)
 
-    def embed(images: np.ndarray) -> np.ndarray:
+    def embed(images: np.ndarray, statistics: tuple[torch.Tensor, torch.Tensor] | None = None) -> np.ndarray:
         return embed_images(
             learner.labeller,
             images,
             batch=config.embed_batch,
             flip=config.embed_flip,
             parts=data.needs.parts,
+            statistics=statistics,
             autocast=learner.autocast,
             progress=partial(reporter.progress, "embedding"),
         )
 
     features = embed(data.pixels.images) if wanted else nothing
-    return features, embed(data.source.pixels.images) if wanted and data.source is not None else nothing
+    if not wanted or data.source is None:
+        return features, nothing
+    return features, embed(data.source.pixels.images, data.source.statistics)
 
 
 def _scores(evaluate: Evaluate, encoder: Encoder) -> dict[str, Any]:
