@@ -87,9 +87,9 @@ def channel_statistics(images: np.ndarray, batch: int = 1024) -> tuple[torch.Ten
     """
     counts = np.zeros((3, 256), np.int64)
     for start in range(0, len(images), batch):
+        block = np.asarray(images[start : start + batch])
         for channel in range(3):
-            values = np.ascontiguousarray(images[start : start + batch, channel])
-            counts[channel] += np.bincount(values.ravel(), minlength=256)
+            counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
     share, level = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
     mean = share @ level
     std = np.sqrt((share * (level - mean[:, None]) ** 2).sum(axis=1))
