@@ -424,7 +424,7 @@ def test_each_set_can_be_standardised_by_its_own_channel_statistics(
     pixels = {}
     for name, table in (("data", data), ("source", source)):
         cache = open_pixel_cache(table, 32, 16, tmp_path / "pixels")
-        pixels[name] = cache.images.astype(np.float64) / 255
+        pixels[name] = np.array(cache.images[:]).astype(np.float64) / 255
     for n, name in enumerate(("data", "source")):
         mean, std = (getattr(pixels[name], of)((0, 2, 3)) for of in ("mean", "std"))
         found = np.concatenate([views[n].numpy() for views in seen]).astype(np.float64)
