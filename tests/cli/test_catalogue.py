@@ -59,7 +59,10 @@ def test_a_recipe_without_a_method(resight: Callable[..., tuple[int, str, str]])
     [
         (("nothing",), "There is no method 'nothing': choose one of adtc, cluster_contrast"),
         (("--show", "nothing"), "There is no recipe 'nothing': 'resight recipes' lists them."),
-        (("mar", "--show", "buc"), "There is no recipe 'buc' of mar: choose one of default, market1501, ward."),
+        (
+            ("mar", "--show", "buc"),
+            "There is no recipe 'buc' of mar: choose one of default, dukemtmc, market1501, ward.",
+        ),
     ],
 )
 def test_bad_names(words: tuple[str, ...], said: str, resight: Callable[..., tuple[int, str, str]]) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from resight import ResightError
-from resight.encoders import Encoder, EncoderConfig, embed_images
+from resight.encoders import Encoder, EncoderConfig, channel_statistics, embed_images
 
 
 def small(**options: object) -> EncoderConfig:
@@ -44,6 +44,32 @@ def test_preprocessing_is_imagenets() -> None:
     found = encoder.preprocess(torch.from_numpy(images)).numpy()
     for channel, (mean, std) in enumerate([(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]):
         assert found[:, channel] == pytest.approx((images[:, channel] / 255 - mean) / std, abs=1e-5)
+
+
+def test_channel_statistics_are_those_of_all_pixels() -> None:
+    images = some_images(7)
+    images[:, 2] //= 3
+    values = images.astype(np.float64) / 255
+    for batch in (3, 100):
+        mean, std = channel_statistics(images, batch)
+        assert mean.flatten().numpy() == pytest.approx(values.mean((0, 2, 3)), abs=1e-6)
+        assert std.flatten().numpy() == pytest.approx(values.std((0, 2, 3)), abs=1e-6)
+    found = encoder_of().preprocess(torch.from_numpy(images), (mean, std))
+    assert found.mean((0, 2, 3)).numpy() == pytest.approx([0] * 3, abs=1e-5)
+    assert found.std((0, 2, 3), correction=0).numpy() == pytest.approx([1] * 3, abs=1e-5)
+    assert channel_statistics(np.full((2, 3, 4, 4), 51, np.uint8))[1].flatten().tolist() == [1, 1, 1]
+
+
+def test_statistics_of_crops_are_part_of_the_model_and_imagenets_are_not() -> None:
+    assert "mean" not in encoder_of().state_dict()
+    encoder, other = encoder_of(standardise="crops"), encoder_of(standardise="crops")
+    encoder.standardise_by(channel_statistics(some_images()))
+    other.load_state_dict(encoder.state_dict())
+    crops = torch.from_numpy(some_images(2))
+    assert torch.equal(other.preprocess(crops), encoder.preprocess(crops))
+    assert not torch.equal(other.preprocess(crops), encoder_of().preprocess(crops))
+    with_given = embed_images(encoder_of(), some_images(), statistics=(encoder.mean, encoder.std))
+    assert np.array_equal(with_given, embed_images(encoder, some_images()))
 
 
 def test_neck_is_a_batch_norm_with_its_bias_frozen_at_zero() -> None:

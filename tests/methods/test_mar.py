@@ -16,6 +16,7 @@ import resight
 from resight import ResightError
 from resight.clustering.config import ClusteringConfig
 from resight.crops import CropTable, read_crops
+from resight.crops.cache import open_pixel_cache
 from resight.encoders import Encoder, EncoderConfig, Features
 from resight.losses import (
     agent_learning,
@@ -29,6 +30,7 @@ from resight.methods import Batch, EpochData, Mar
 from resight.methods.mar import MarOptions
 from resight.model import Model
 from resight.training.config import build_config
+from resight.training.learner import Learner
 from resight.training.loop import fit
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
@@ -364,6 +366,81 @@ def test_the_recipe_for_the_source_has_the_encoder_of_this_method(tiny: dict[str
     settings = {"encoder.weights": "none"}
     mar, source = (build_config(*of, settings) for of in (("mar", "default"), ("supervised", "reference")))
     assert mar.encoder == source.encoder
+
+
+def test_the_classifier_of_the_start_becomes_the_agents(
+    painted: Path, reference: Path, tiny: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, source = read_crops(painted), read_crops(reference)
+    settings = tiny | RUN | {"epochs": 1}
+    supervised = {name: value for name, value in settings.items() if not name.startswith("sampling")}
+    supervised |= {"sampling.iterations": 4, "method.triplet_weight": 0, "method.keep_classifier": True}
+    first = fit(build_config("supervised", "reference", supervised), source, tmp_path / "first")
+    assert resight.load(first.path).extension is None
+    trained = torch.load(first.checkpoint_file, weights_only=True)["trained"]["method.classifier.weight"]
+    started: list[Tensor] = []
+    honest = Mar.start_epoch
+
+    def start_epoch(self: Mar, data: EpochData, labels: Tensor) -> None:
+        honest(self, data, labels)
+        started.append(self.agents.detach().clone())
+
+    monkeypatch.setattr(Mar, "start_epoch", start_epoch)
+    second = settings | {"encoder.weights": str(first.path), "method.agent_start": "classifier"}
+    run_to_end(data, second, tmp_path / "second", source=source)
+    assert torch.equal(started[0], trained)
+    assert trained.shape[0] == 20
+
+    few = {"method.agent_start": "classifier", "encoder.weights": str(first.path)}
+    with pytest.raises(ResightError, match=r"has 20 identities of 128 dimensions, and the source has 7 of 128"):
+        run_to_end(data, settings | few, tmp_path / "few", source=source, source_identities=7)
+    with pytest.raises(ResightError, match=r"encoder\.weights hold none: .*method\.keep_classifier=true"):
+        run_to_end(data, settings | {"method.agent_start": "classifier"}, tmp_path / "none", source=source)
+    without = supervised | {"method.softmax_weight": 0, "method.triplet_weight": 1}
+    with pytest.raises(ResightError, match=r"raise method\.softmax_weight"):
+        fit(build_config("supervised", "reference", without), source, tmp_path / "no")
+
+
+def test_each_set_can_be_standardised_by_its_own_channel_statistics(
+    painted: Path,
+    reference: Path,
+    tiny: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at: Callable[[str], Reporter],
+) -> None:
+    data, source = read_crops(painted), read_crops(reference)
+    still = {"augmentation.flip": 0, "augmentation.pad": 0, "augmentation.erase": 0}
+    settings = tiny | RUN | still | {"epochs": 2, "encoder.standardise": "crops", "sampling.iterations": 8}
+    seen: list[tuple[Tensor, Tensor]] = []
+    honest = Learner.step
+
+    def step(self: Learner, batch: Batch, views: list[Tensor], source: Tensor, *others: Any, **named: Any) -> Any:
+        seen.append((views[0], source))
+        return honest(self, batch, views, source, *others, **named)
+
+    monkeypatch.setattr(Learner, "step", step)
+    run = run_to_end(data, settings, tmp_path / "run", source=source)
+    pixels = {}
+    for name, table in (("data", data), ("source", source)):
+        cache = open_pixel_cache(table, 32, 16, tmp_path / "pixels")
+        pixels[name] = np.array(cache.images[:]).astype(np.float64) / 255
+    for n, name in enumerate(("data", "source")):
+        mean, std = (getattr(pixels[name], of)((0, 2, 3)) for of in ("mean", "std"))
+        found = np.concatenate([views[n].numpy() for views in seen]).astype(np.float64)
+        nearest = np.abs(found[:8, None] - (pixels[name] - mean[:, None, None]) / std[:, None, None]).max((2, 3, 4))
+        assert nearest.min(1).max() < 1e-4
+    encoder = resight.load(run.path).encoder
+    assert encoder.mean.flatten().numpy() == pytest.approx(pixels["data"].mean((0, 2, 3)), abs=1e-6)
+    assert encoder.std.flatten().numpy() == pytest.approx(pixels["data"].std((0, 2, 3)), abs=1e-6)
+    with pytest.raises(KeyboardInterrupt):
+        run_to_end(data, settings, tmp_path / "stopped", source=source, reporter=stop_at("after epoch 1"))
+    again = run_to_end(data, settings, tmp_path / "stopped", source=source, resume=True)
+    assert again.weights_file.read_bytes() == run.weights_file.read_bytes()
+    # a run that starts from these weights has statistics of its own
+    started = Encoder(encoder.config.model_copy(update={"weights": str(run.weights_file)}))
+    assert started.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert torch.equal(started.backbone.conv1.weight, encoder.backbone.conv1.weight)
 
 
 def test_what_does_not_fit_is_a_sentence(

@@ -14,7 +14,12 @@ from resight.training import config
 from resight.training.config import build_config, flatten, is_read, read_recipe, recipes, show_recipe, unread_settings
 
 ALL = [(method, name) for method, files in recipes().items() for name in files]
-PUBLISHED = ("market1501", "msmt17", "veri776", "dukemtmc", "buc_market1501", "adtc_market1501", "default")
+PUBLISHED = (
+    "default",
+    *("market1501", "msmt17", "veri776", "dukemtmc", "personx"),
+    *("market1501_cameras", "msmt17_cameras", "veri776_cameras"),
+    *("buc_market1501", "buc_dukemtmc", "adtc_market1501", "mar_market1501"),
+)
 
 
 def own_text(method: str, name: str) -> str:
@@ -88,6 +93,9 @@ def test_a_recipe_sets_only_what_its_method_reads(method: str, name: str) -> Non
         (("supervised", "adtc"), ("adtc", "default")),
         (("supervised", "adtc"), ("adtc", "ward")),
         (("supervised", "adtc_market1501"), ("adtc", "market1501")),
+        (("supervised", "adtc_market1501"), ("adtc", "dukemtmc")),
+        (("supervised", "mar_market1501"), ("mar", "market1501")),
+        (("supervised", "mar_market1501"), ("mar", "dukemtmc")),
         (("supervised", "reference"), ("mar", "default")),
         (("supervised", "reference"), ("mar", "ward")),
     ],
@@ -96,6 +104,95 @@ def test_a_source_model_has_the_encoder_of_the_recipe_that_starts_from_it(
     source: tuple[str, str], target: tuple[str, str]
 ) -> None:
     assert build_config(*source).encoder == build_config(*target).encoder
+
+
+#: What papers and public codes say, by recipe; the recipes name the sources.
+STATED: dict[tuple[str, str], dict[str, object]] = {
+    **{
+        ("cluster_contrast", name): {
+            "clustering.eps": 0.6,
+            "sampling.cameras": "spcl",
+            "sampling.iterations": iterations,
+            "sampling.clusters": 16,
+            "sampling.crops": 16,
+            "encoder.norm_groups": 4,
+            "augmentation.pad": 10,
+        }
+        for name, iterations in (
+            ("market1501", 200),
+            ("msmt17", 400),
+            ("veri776", 400),
+            ("dukemtmc", 200),
+            ("personx", 400),
+        )
+    },
+    **{
+        ("pplr", f"{name}_cameras"): {
+            "clustering.eps": eps,
+            "sampling.cameras": "spcl",
+            "method.camera_form": "joint",
+            "method.camera_weight": weight,
+            "method.camera_temperature": 0.07,
+            "method.camera_negatives": 50,
+            "encoder.norm_groups": 4,
+        }
+        for name, eps, weight in (("market1501", 0.4, 0.5), ("msmt17", 0.6, 1.0), ("veri776", 0.7, 0.5))
+    },
+    **{
+        ("pplr", name): {
+            "sampling.cameras": "none",
+            "method.camera_weight": 0,
+            "encoder.norm_groups": 4,
+            "augmentation.pad": 10,
+        }
+        for name in ("market1501", "msmt17", "veri776")
+    },
+    **{("dcmip", name): {"encoder.norm_groups": 4} for name in ("market1501", "msmt17")},
+    **{
+        ("idl_acl", name): {
+            "augmentation.pad": 0,
+            "augmentation.zoom": 0.64**-0.5,  # the least window has 64 % of the area
+            "augmentation.erase": 0,
+            "augmentation.contrast": 0,
+            "method.proxy_start": "zeros",
+            "encoder.norm_groups": 1,
+        }
+        for name in ("buc_market1501", "buc_dukemtmc")
+    },
+    **{("idl_acl", name): {"method.first_view": "plain"} for name in ("market1501", "dukemtmc")},
+    **{
+        ("mar", name): {
+            "encoder.standardise": "crops",
+            "encoder.norm_groups": 4,
+            "method.agent_start": "classifier",
+            "sampling.source_apart": True,
+            "augmentation.pad": 7,
+        }
+        for name in ("market1501", "dukemtmc")
+    },
+    ("supervised", "mar_market1501"): {
+        "method.triplet_weight": 0,
+        "method.keep_classifier": True,
+        "encoder.standardise": "crops",
+    },
+    **{("adtc", name): {"method.clusters": 1000, "method.nearest": 20} for name in ("market1501", "dukemtmc")},
+}
+
+
+@pytest.mark.parametrize(("method", "name"), STATED)
+def test_published_recipes_are_what_their_sources_state(method: str, name: str) -> None:
+    found = flatten(build_config(method, name).model_dump())
+    stated = STATED[method, name]
+    assert {setting: found[setting] for setting in stated} == stated
+
+
+def test_own_recipes_keep_our_sampler_and_our_form_of_the_camera_loss() -> None:
+    for method, name in ALL:
+        if name in PUBLISHED:
+            continue
+        found = flatten(build_config(method, name).model_dump())
+        assert found["sampling.cameras"] in ("none", "spread")
+        assert found.get("method.camera_form", "separate") == "separate"
 
 
 def test_a_file_of_the_user_can_extend_a_recipe(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def embed_images(
     batch: int = 256,
     flip: bool = False,
     parts: bool = False,
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
@@ -33,6 +34,7 @@ def embed_images(
         batch: Images at once.
         flip: Whether to add the embedding of each mirror image and normalise again.
         parts: Whether to return the embeddings of the parts as well; both come from one pass.
+        statistics: As for :meth:`Encoder.preprocess`.
         autocast: Makes the context of the arithmetic's precision.
         progress: Called with (images done, images in all).
 
@@ -61,7 +63,8 @@ def embed_images(
         output = np.empty((len(images), encoder.dim), dtype=np.float32)
     for start in range(0, len(images), batch):
         # a copy: torch warns of an array that is read-only
-        pixels = encoder.preprocess(torch.from_numpy(np.array(images[start : start + batch])).to(device))
+        pixels = torch.from_numpy(np.array(images[start : start + batch])).to(device)
+        pixels = encoder.preprocess(pixels, statistics)
         with autocast():
             embedding = look(pixels)
             if flip:
@@ -71,6 +74,29 @@ def embed_images(
             progress(min(start + batch, len(images)), len(images))
     encoder.train(was_training)
     return output
+
+
+def channel_statistics(images: Images, batch: int = 1024) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each colour channel over all pixels of all images.
+
+    Args:
+        images: ``(N, 3, H, W)`` uint8 RGB, an array or a memory map, at least one image.
+        batch: Images at once.
+
+    Returns:
+        Two ``(1, 3, 1, 1)`` float32 tensors, for values in [0, 1]. A deviation of 0 is returned as 1.
+    """
+    counts = np.zeros((3, 256), np.int64)
+    for start in range(0, len(images), batch):
+        block = np.asarray(images[start : start + batch])
+        for channel in range(3):
+            counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
+    share, level = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = share @ level
+    std = np.sqrt((share * (level - mean[:, None]) ** 2).sum(axis=1))
+    std[std == 0] = 1
+    first, second = (torch.from_numpy(values).float().view(1, 3, 1, 1) for values in (mean, std))
+    return first, second
 
 
 def map_images(

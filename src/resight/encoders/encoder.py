@@ -17,7 +17,7 @@ from resight.encoders.efficientnet import EfficientNetLite0
 from resight.encoders.norms import group_batch_norms
 from resight.encoders.pooling import POOLING, stripes
 from resight.encoders.resnet import ResNet, matching_width, stage_widths
-from resight.encoders.weights import is_whole, load_backbone_weights, load_whole, read_state
+from resight.encoders.weights import is_whole, load_backbone_weights, load_whole, read_state, split_extension
 from resight.errors import ResightError
 
 Backbone = Literal[
@@ -51,6 +51,11 @@ class EncoderConfig(Settings):
     )
     height: int = Field(128, ge=16, le=4096, description="image height in pixels")
     width: int = Field(64, ge=16, le=4096, description="image width in pixels")
+    standardise: Literal["imagenet", "crops"] = Field(
+        "imagenet",
+        description="mean and deviation of each colour channel that pixels are standardised by: those of ImageNet, or "
+        "those of the crops trained on (and of a source, for its crops)",
+    )
     last_stride: Literal[1, 2] = Field(1, description="stride of the last stage; 1 doubles the size of the feature map")
     last_relu: bool = Field(
         True,
@@ -190,6 +195,11 @@ class Encoder(nn.Module):
         config: What to build.
         weights: Replaces ``config.weights``. With ``none`` nothing is loaded: for a state that is loaded later.
 
+    Attributes:
+        mean: ``(1, 3, 1, 1)`` mean of each colour channel that :meth:`preprocess` subtracts, in [0, 1].
+        std: ``(1, 3, 1, 1)`` deviation of each colour channel that it divides by.
+        extension: What the file of the first weights holds of its run's method, by name; empty if nothing.
+
     Raises:
         ResightError: there are no such weights, or they belong to another network.
     """
@@ -216,7 +226,9 @@ class Encoder(nn.Module):
         if config.norm_groups > 1:
             group_batch_norms(self, config.norm_groups)
         for name, values in (("mean", self.backbone.mean), ("std", self.backbone.std)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+            own = config.standardise == "crops"  # part of the model only if they are no constants
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=own)
+        self.extension: dict[str, Tensor] = {}
         self._load_weights(config.weights if weights is None else weights)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train()
@@ -224,6 +236,8 @@ class Encoder(nn.Module):
     def _load_weights(self, weights: str) -> None:
         config = self.config
         state = None if weights in ("none", "imagenet") else read_state(weights)
+        if state is not None:
+            _, self.extension = split_extension(state)
         if state is not None and config.init_from == "encoder" and is_whole(state):
             load_whole(self, state, weights)
         else:
@@ -245,10 +259,21 @@ class Encoder(nn.Module):
                     module.eval()
         return self
 
-    def preprocess(self, images: Tensor) -> Tensor:
-        """Normalised float images of uint8 RGB images ``(B, 3, H, W)``."""
-        images = (images.float() / 255 - self.mean) / self.std
+    def preprocess(self, images: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Normalised float images of uint8 RGB images ``(B, 3, H, W)``.
+
+        Args:
+            images: The images.
+            statistics: Mean and deviation to use for them in place of :attr:`mean` and :attr:`std`.
+        """
+        mean, std = statistics or (self.mean, self.std)
+        images = (images.float() / 255 - mean) / std
         return images.contiguous(memory_format=torch.channels_last)
+
+    def standardise_by(self, statistics: tuple[Tensor, Tensor]) -> None:
+        """Makes a set's mean and deviation those of :meth:`preprocess`."""
+        for own, value in zip((self.mean, self.std), statistics, strict=True):
+            own.copy_(value)
 
     def forward(self, images: Tensor) -> Features:
         """Features of normalised images ``(B, 3, H, W)``; the head runs in float32 even under autocast."""

@@ -28,6 +28,8 @@ _ATTENTION = re.compile(r"\.attention\.")
 EXTENSION = "method."
 #: What an encoder of this package is made of.
 _MODULES = re.compile(r"^(backbone|attention|pooling|projection|neck|part_necks)\.")
+#: Channel statistics of the crops that a model was trained on. A run takes them from its own crops, never from weights.
+_STATISTICS = ("mean", "std")
 #: Prefixes, one or several, that trainers put before a backbone's own names.
 _PREFIXES = re.compile(r"^((module|encoder|backbone|base|model)\.)+")
 
@@ -117,7 +119,7 @@ def is_whole(state: dict[str, Tensor]) -> bool:
     """Whether a state holds a whole encoder of this package, not only a backbone."""
     encoder, _ = split_extension(state)
     backbone = sum(name.startswith("backbone.") for name in encoder)
-    return 0 < backbone < len(encoder) and all(_MODULES.match(name) for name in encoder)
+    return 0 < backbone < len(encoder) and all(_MODULES.match(name) or name in _STATISTICS for name in encoder)
 
 
 def describe_mismatch(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
@@ -146,7 +148,10 @@ def load_whole(encoder: nn.Module, state: dict[str, Tensor], source: str) -> Non
         ResightError: the two encoders are not built alike.
     """
     state, _ = split_extension(state)
-    if what := describe_mismatch(encoder.state_dict(), state):
+    own = encoder.state_dict()
+    state = {name: value for name, value in state.items() if name not in _STATISTICS}
+    state |= {name: own[name] for name in _STATISTICS if name in own}
+    if what := describe_mismatch(own, state):
         raise ResightError(
             f"The encoder in {source} is built differently from this one: it {what}. Give this run the encoder "
             "settings of that one (config.yaml in its folder), or set encoder.init_from=backbone to take its backbone "

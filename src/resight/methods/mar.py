@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from resight.clustering import PseudoLabels
 from resight.clustering.config import ClusteringConfig
 from resight.encoders import Encoder
+from resight.errors import ResightError
 from resight.losses import (
     agent_learning,
     agreement_quantile,
@@ -38,6 +39,11 @@ class MarOptions(MethodOptions):
 
     name: Literal["mar"] = "mar"
     scale: float = Field(30.0, gt=0, description="scale of the similarities to the agents, in softmax and multilabel")
+    agent_start: Literal["means", "classifier"] = Field(
+        "means",
+        description="first agents: mean features of the reference identities, or the classifier of the run that "
+        "encoder.weights names, of supervised with method.keep_classifier=true on the same source",
+    )
     agent_weight: float = Field(50.0, gt=0, description="weight of AL + β·RJ, the losses on source crops")
     beta: float = Field(0.2, ge=0, description="β: weight of the joint embedding loss (RJ); 0 leaves it out")
     margin: float = Field(1.0, gt=0, le=4, description="RJ: least squared distance from agents of other identities")
@@ -130,6 +136,7 @@ class Mar(Method[MarOptions]):
         super().__init__(options, clustering, encoder)
         self.dim = encoder.dim
         register_state(self, "agents", nn.Parameter(torch.empty(0, encoder.dim)))
+        self.classifier = encoder.extension.get("classifier.weight")
         self.memory = MultilabelMemory(options.memory_momentum, 1e9 * options.memory_gb)
         self.statistics = CameraStatistics(options.statistics_rate)
         self.register_buffer("threshold", torch.zeros(()))
@@ -183,9 +190,11 @@ class Mar(Method[MarOptions]):
         if not len(data.features):
             return
         assert data.source_labels is not None
-        # each agent starts as the mean feature of its identity
-        source, identities = data.on_device(data.source_features), data.on_device(data.source_labels)
-        self.agents.copy_(F.normalize(cluster_means(source.float(), identities, len(self.agents))))
+        if options.agent_start == "classifier":
+            self.agents.copy_(self._trained_classifier())
+        else:
+            source, identities = data.on_device(data.source_features), data.on_device(data.source_labels)
+            self.agents.copy_(F.normalize(cluster_means(source.float(), identities, len(self.agents))))
         agents, features = self.unit_agents, data.on_device(data.features)
         if options.consistency_weight:
             blocks = (log_multilabels(block.float(), agents, options.scale) for block in features.split(1024))
@@ -196,6 +205,23 @@ class Mar(Method[MarOptions]):
             if len(drawn) > 1:
                 multilabels = log_multilabels(features[drawn].float(), agents, options.scale).exp()
                 self.threshold.copy_(agreement_quantile(pair_agreement(multilabels), options.mining_ratio))
+
+    def _trained_classifier(self) -> Tensor:
+        """``(P, D)`` classifier that the first weights were trained with."""
+        found = self.classifier
+        if found is None:
+            raise ResightError(
+                "method.agent_start=classifier starts the agents from the classifier of a supervised run, and "
+                "encoder.weights hold none: train them with 'resight train supervised' and "
+                "method.keep_classifier=true, or set method.agent_start=means."
+            )
+        if found.shape != self.agents.shape:
+            raise ResightError(
+                f"The classifier in encoder.weights has {found.shape[0]} identities of {found.shape[1]} dimensions, "
+                f"and the source has {self.agents.shape[0]} of {self.agents.shape[1]}: give the source and the encoder "
+                "that these weights were trained with, or set method.agent_start=means."
+            )
+        return found
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """MDL + consistency_weight · CML + agent_weight · (AL + β · RJ)."""

@@ -39,6 +39,9 @@ class SupervisedOptions(MethodOptions):
         gt=0,
         description="scale of the softmax over cosines, for encoders without a BN neck; null: softmax over products",
     )
+    keep_classifier: bool = Field(
+        False, description="save the classifier with the weights, so that method mar can start its agents from it"
+    )
 
 
 class Supervised(Method[SupervisedOptions]):
@@ -52,6 +55,11 @@ class Supervised(Method[SupervisedOptions]):
         super().__init__(options, clustering, encoder)
         if options.triplet_weight == 0 and options.softmax_weight == 0:
             raise ResightError("Both losses are left out: set method.triplet_weight or method.softmax_weight above 0.")
+        if options.keep_classifier and options.softmax_weight == 0:
+            raise ResightError(
+                "method.keep_classifier=true keeps the classifier of the softmax, which method.softmax_weight=0 leaves "
+                "out: raise method.softmax_weight, or set method.keep_classifier=false."
+            )
         self.dim = encoder.dim
         self.classifier: nn.Linear | None = None
 
@@ -100,3 +108,9 @@ class Supervised(Method[SupervisedOptions]):
                 logits, batch.labels, label_smoothing=options.label_smoothing
             )
         return terms
+
+    def extension(self) -> nn.Module | None:
+        """The classifier, if it is to be kept: one row for each identity, in the order of their codes."""
+        if self.classifier is None or not self.options.keep_classifier:
+            return None
+        return nn.ModuleDict({"classifier": self.classifier})

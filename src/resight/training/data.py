@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
+from resight.encoders import channel_statistics
 from resight.errors import ResightError
 from resight.methods import METHODS, EpochData, MethodData, Needs
 from resight.training.config import DEFAULT_RECIPE, TrainConfig, build_config, is_read, recipes
@@ -28,12 +30,14 @@ class Source:
         labels: ``(M,)`` int64 identity of each crop, numbered from 0.
         names: The name of each identity.
         fingerprint: Hash of crops and identities.
+        statistics: What its crops are standardised by, on the device; None: what the encoder standardises by.
     """
 
     pixels: PixelCache
     labels: np.ndarray
     names: tuple[str, ...]
     fingerprint: str
+    statistics: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ class TrainingData:
         pixels = open_cache(crops)
         fingerprint = table_fingerprint(pixels.table, pixels.digest)
         opened = None if source is None else _open_source(open_cache(source))
+        if opened is not None and config.encoder.standardise == "crops":
+            mean, std = channel_statistics(opened.pixels.images)
+            opened = replace(opened, statistics=(mean.to(device), std.to(device)))
         return cls(pixels, needs, camera_use(config, needs), fingerprint, device, opened)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -52,8 +54,9 @@ def train_epoch(
     def crops(pixels: PixelCache, indices: np.ndarray) -> Tensor:
         return torch.from_numpy(pixels.images[indices]).to(learner.device)
 
-    def view(images: Tensor) -> Tensor:
-        return augment(images, learner.encoder.preprocess, config.augmentation, generator)
+    def view(images: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        preprocess = partial(learner.encoder.preprocess, statistics=statistics)
+        return augment(images, preprocess, config.augmentation, generator)
 
     learner.encoder.train()
     records: list[dict[str, float]] = []
@@ -67,7 +70,7 @@ def train_epoch(
         source_images = None
         if source is not None:
             source_chosen = next(source_drawn)
-            source_images = view(crops(source.pixels, source_chosen))
+            source_images = view(crops(source.pixels, source_chosen), source.statistics)
             batch.source_labels = source_labels[now.on_device(source_chosen)]
         rate = learner.rate(plan, epoch + step / steps)
         try:

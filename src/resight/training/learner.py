@@ -73,6 +73,11 @@ class Learner:
         length = plan.schedule_length or self.config.epochs
         return self.config.optimizer.lr * learning_rate_factor(self.config.optimizer, epoch % length, length)
 
+    def standardise_by(self, statistics: tuple[Tensor, Tensor]) -> None:
+        """Makes a set's channel statistics those that encoder and teacher standardise crops by."""
+        for encoder in (self.encoder, *([] if self.teacher is None else [self.teacher.module])):
+            encoder.standardise_by(statistics)
+
     def begin_epoch(self) -> None:
         """Restarts the teacher if ``ema.restart`` says so; comes before crops are embedded."""
         if self.teacher is not None and self.config.ema.restart:

@@ -18,7 +18,7 @@ from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
 from resight.crops import CropTable
 from resight.crops.pixels import Images
-from resight.encoders import Encoder, embed_images
+from resight.encoders import Encoder, channel_statistics, embed_images
 from resight.errors import ResightError
 from resight.training.config import TrainConfig, unread_settings
 from resight.training.data import TrainingData
@@ -119,6 +119,8 @@ def _begin(
             reporter.say(f"The run in {run.path} is replaced.")
         elif run.config_file.exists():
             reporter.say(f"No epoch of the run in {run.path} was finished: it starts again.")
+        if config.encoder.standardise == "crops":
+            learner.standardise_by(channel_statistics(data.pixels.images))
         run.start(config, described | {"started_from": runs_behind(config.encoder.weights)})
     for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
         reporter.say(sentence)
@@ -213,7 +215,7 @@ def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporte
     """Features of all crops and of all source crops; arrays without rows if none are wanted."""
     config, nothing = learner.config, np.empty((0, learner.encoder.dim), np.float32)
 
-    def embed(images: Images) -> np.ndarray:
+    def embed(images: Images, statistics: tuple[torch.Tensor, torch.Tensor] | None = None) -> np.ndarray:
         reporter.progress("embedding", 0, len(images))
         return embed_images(
             learner.labeller,
@@ -221,12 +223,15 @@ def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporte
             batch=config.embed_batch,
             flip=config.embed_flip,
             parts=data.needs.parts,
+            statistics=statistics,
             autocast=learner.autocast,
             progress=partial(reporter.progress, "embedding"),
         )
 
     features = embed(data.pixels.images) if wanted else nothing
-    return features, embed(data.source.pixels.images) if wanted and data.source is not None else nothing
+    if not wanted or data.source is None:
+        return features, nothing
+    return features, embed(data.source.pixels.images, data.source.statistics)
 
 
 def _scores(evaluate: Evaluate, learner: Learner) -> dict[str, Any]:
