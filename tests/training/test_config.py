@@ -186,6 +186,11 @@ def test_the_former_name_of_a_setting_is_understood() -> None:
     )
 
 
+def test_a_setting_like_no_other_is_answered_with_the_list() -> None:
+    with pytest.raises(ResightError, match="'resight recipes mar --settings' lists them"):
+        build_config("mar", None, ["zzzzqqqq=1"])
+
+
 def test_settings_that_exclude_each_other_are_named() -> None:
     with pytest.raises(ResightError, match=r"^The settings of optimizer do not fit together: nesterov needs"):
         build_config("supervised", None, ["optimizer.name=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from resight.common.checks import as_path, whole
+from resight.common.checks import shown, whole
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def read_image(path: str | Path, height: int | None = None, width: int | None = 
             :data:`KINDS`.
         ResightError: only one of ``height`` and ``width`` is given, or one is not positive.
     """
-    path = as_path("The path of an image", path)
     height, width = (
         None if side is None else whole("The side of an image", side, least=-(2**63), most=_LARGEST_SIDE)
         for side in (height, width)
@@ -115,7 +114,10 @@ def open_file(path: str | Path) -> BinaryIO:
 
     Raises:
         UnreadableImage: the file is missing, not a regular file, or too large.
+        ResightError: ``path`` is neither text nor a path.
     """
+    if not isinstance(path, str | Path):  # a whole number would be an open file of this process
+        raise ResightError(f"The path of an image must be a path, got {shown(path)}.")
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):

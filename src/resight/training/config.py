@@ -211,7 +211,7 @@ def _alternatives(annotation: Any, bounds: str) -> list[str]:
     return [f"{name} {bounds}" if bounds and annotation in (int, float) else name]
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: str, known: Iterable[str], method: str) -> str:
     known = list(known)
     tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in known}
     if name in tails:
@@ -220,7 +220,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     if not near:
         close = difflib.get_close_matches(name.rsplit(".", 1)[-1], tails, n=1, cutoff=0.5)
         near = [tails[close[0]]] if close else []
-    return f" Did you mean '{near[0]}'?" if near else " 'resight recipes --settings' lists the settings."
+    return f" Did you mean '{near[0]}'?" if near else f" 'resight recipes {method} --settings' lists them."
 
 
 class _Loader(yaml.SafeLoader):
@@ -492,7 +492,7 @@ def build_config(
             if isinstance(value, dict) and not value and any(setting.startswith(f"{name}.") for setting in known):
                 continue  # a group without settings
             if name not in known:
-                raise ResightError(f"There is no setting '{name}' ({source}).{_nearest(name, known)}")
+                raise ResightError(f"There is no setting '{name}' ({source}).{_nearest(name, known, method)}")
             *groups, last = name.split(".")
             target = nested
             for group in groups:
