@@ -36,9 +36,18 @@ def main() -> None:
             sentences, status = _explain_stop(stops[0]) if stops else _explain(error)
             if not sentences:
                 raise
+            sentences = _of_process(sentences)
             with contextlib.suppress(OSError):
                 print(*sentences, sep="\n", file=sys.stderr, flush=True)
             sys.exit(status)
+
+
+def _of_process(sentences: list[str]) -> list[str]:
+    """Sentences with the number of the process that says them, where a launcher started several."""
+    from resight.common.processes import launched_rank
+
+    rank = launched_rank()
+    return [f"Process {rank}: {sentence}" for sentence in sentences] if rank else sentences
 
 
 def _explain(error: BaseException) -> tuple[list[str], int]:

@@ -103,6 +103,7 @@ def train(
             report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
         import resight.crops
         from resight.common.devices import resolve_device
+        from resight.common.processes import launched_rank, own_device
         from resight.entry import resolve_config, train_config
         from resight.export import check_picture_file
         from resight.scoring import can_be_scored
@@ -112,7 +113,7 @@ def train(
 
         # A slip in a setting is reported before the crops are read.
         config = resolve_config(method, recipe, settings or [], resume=out if resume else None)
-        chosen_device = resolve_device(device)
+        chosen_device = own_device(resolve_device(device))
         if sheet is not None:
             check_picture_file(sheet)
         table = read(data, format, train_identities)
@@ -141,6 +142,8 @@ def train(
             device=chosen_device,
             reporter=report,
         )
+        if launched_rank() > 0:  # the first process writes and prints
+            return
         drawn = "" if sheet is None else _draw_sheet(sheet, model, table, cache, report)
     run = model.run
     assert run is not None
