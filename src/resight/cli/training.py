@@ -249,8 +249,11 @@ def demo(
     Example: **resight demo**
     """
     from resight.cli.tables import print_table, print_text
+    from resight.common.processes import started_by_launcher
     from resight.sentences import percent
 
+    if started_by_launcher() > 1:
+        raise ResightError("The demo runs in one process: start it without torchrun or accelerate launch.")
     with reporter(quiet) as report:
         if "torch" not in sys.modules:
             report.say("Starting the demo: loading PyTorch.")
