@@ -23,7 +23,7 @@ FLOORS = (
     ("model",),
     ("scoring",),
     ("transfer", "entry", "pictures", "export", "sentences"),
-    ("demo",),
+    ("demo", "bench"),
     ("cli",),
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

@@ -43,7 +43,7 @@ app = typer.Typer(
 )
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Training": (training.train, training.demo),
+    "Training": (training.train, training.demo, training.bench),
     "Scores": (scores.evaluate, scores.transfer),
     "Using a model": (using.embed, using.cluster, using.describe, using.attention),
     "Crops": (data.check, data.synth, data.thin),

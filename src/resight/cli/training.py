@@ -15,6 +15,7 @@ from resight.cli.options import (
     DataOption,
     DeviceOption,
     FormatOption,
+    JsonOption,
     QuietOption,
     SettingsArgument,
     SheetOption,
@@ -278,3 +279,44 @@ def demo(
     )
     print(f"Next: resight embed {made.run.path} --data {made.world} --to embeddings.parquet")
     print("      resight train cluster_contrast --data your/crops")
+
+
+def bench(
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="The method; 'resight methods' lists them.", show_default=False)
+    ],
+    settings: SettingsArgument = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A recipe of the method or a YAML file; 'default' if not given.", show_default=False
+        ),
+    ] = None,
+    crops: Annotated[int, typer.Option(min=200, metavar="N", help="Crops of the run that is planned.")] = 12_936,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps that are timed.")] = 10,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure what a run costs on this machine, and what to change.
+
+    Crops per second, seconds of each stage, memory, and the share of the machine's own matrix products that is reached.
+    It takes about a minute and needs no crops.
+
+    Example: **resight bench cluster_contrast encoder.backbone=resnet18**
+    """
+    from resight.cli.tables import print_table, print_text
+
+    with reporter(quiet) as report:
+        from resight.bench import cost_rows, measure
+        from resight.training.config import DEFAULT_RECIPE, build_config
+
+        config = build_config(method, recipe, settings or [])
+        cost = measure(config, crops=crops, steps=steps, device=device, reporter=report)
+    if as_json:
+        print(json.dumps(cost.to_dict(), indent=1))
+        return
+    title = f"{method}, recipe {recipe or DEFAULT_RECIPE}, {config.encoder.backbone}, on {cost.device}:"
+    print_table(("what", "measured"), cost_rows(cost), title=title)
+    for sentence in cost.advice:
+        print_text(sentence)
