@@ -269,7 +269,7 @@ def compare(plain: PlainStep, learner: Learner, now: EpochData, labels: Tensor) 
         plain.instances = method.instances.proxies.clone()
     expected = torch.stack(list(method.loss(batch).values())).sum()
     found = plain.loss(features, own)
-    worst = float((found - expected).abs() / expected.abs())
+    worst = float(((found - expected).abs() / expected.abs()).detach())
     method.after_step(batch)
     plain.update(unit[:, 0], labels[own], unit[:, 0])
     pairs = {
