@@ -193,7 +193,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         stage, "train",
         lambda: ["train", "cluster_contrast", "--data", data, "--out", new("run"), *cache, *words],
         {
-            "RUN": (1, (*NO_WORD, "Cluster_Contrast", "mar", "adtc", "supervised_")),
+            "RUN": (1, (*NO_WORD, "Cluster_Contrast", "mar", "supervised_")),
             "--data": paths("crops"), "--format": shared["--format"], "--device": shared["--device"],
             "--cache": shared["--cache"], **split,
             "--recipe": (*NO_WORD, stage.text, stage.root, stage.root / "missing.yaml"),
