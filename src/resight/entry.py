@@ -11,6 +11,7 @@ import torch
 from resight.common.checks import as_path, flag, instance
 from resight.common.devices import resolve_device
 from resight.common.memory import explained_memory
+from resight.common.processes import launched_rank, own_device
 from resight.crops import CropTable, read_crops
 from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
@@ -61,6 +62,9 @@ def train(
             GPU if there is one, else the CPU. Apple's MPS is not supported, because clustering needs float64.
         reporter: Reports progress; silent if not given.
 
+    Where ``torchrun`` or ``accelerate launch`` started several processes, they share the work: each calls this with the
+    same arguments and gets the model, and the first one writes the run folder (docs/many-processes.md).
+
     Returns:
         The trained model; its ``run`` has the metrics.
 
@@ -104,7 +108,7 @@ def train_config(
     """:func:`train` with settings that are resolved and tables that are read; arguments and errors are the same."""
     if source is None and source_identities is not None:
         raise ResightError("A number of source identities was given, but no source: name it with --source PATH.")
-    device = resolve_device(device)
+    device = own_device(resolve_device(device))
     out, resume = as_path("The run folder", out), flag("resume", resume)
     cache = out.parent / "pixels" if cache is None else as_path("The folder of decoded crops", cache)
     if reporter is not None:
@@ -135,6 +139,8 @@ def train_config(
         evaluate=score if scored else None,
         device=device,
     )
+    if launched_rank() > 0:  # what follows is written by the first process
+        return load(run.path, device)
     with run.lock(), run.saying_where_it_stands(config.epochs):
         model = load(run.path, device)
         if scored:

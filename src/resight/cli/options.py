@@ -126,7 +126,10 @@ def given(options: Mapping[str, object]) -> list[object]:
 
 
 def reporter(quiet: bool) -> Reporter:
-    """Progress bars on a terminal, plain lines elsewhere or with ``--quiet``."""
-    from resight.training.reporting import BarReporter, LogReporter
+    """Progress bars on a terminal, plain lines elsewhere or with ``--quiet``; nothing but in the first process."""
+    from resight.common.processes import launched_rank
+    from resight.training.reporting import BarReporter, LogReporter, Reporter
 
+    if launched_rank() > 0:
+        return Reporter()
     return LogReporter() if quiet or not sys.stderr.isatty() else BarReporter()

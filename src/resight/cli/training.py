@@ -102,6 +102,7 @@ def train(
         if "torch" not in sys.modules:  # it takes seconds
             report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
         from resight.common.devices import resolve_device
+        from resight.common.processes import launched_rank, own_device
         from resight.crops import remarks
         from resight.entry import resolve_config, train_config
         from resight.export import check_picture_file
@@ -112,7 +113,7 @@ def train(
 
         # A slip in a setting is reported before the crops are read.
         config = resolve_config(method, recipe, settings or [], resume=out if resume else None)
-        chosen_device = resolve_device(device)
+        chosen_device = own_device(resolve_device(device))
         if sheet is not None:
             check_picture_file(sheet)
         table = read(data, format, train_identities)
@@ -140,6 +141,8 @@ def train(
             device=chosen_device,
             reporter=report,
         )
+        if launched_rank() > 0:  # the first process writes and prints
+            return
         drawn = "" if sheet is None else _draw_sheet(sheet, model, table, cache, report)
     run = model.run
     assert run is not None
@@ -248,8 +251,11 @@ def demo(
     Example: **resight demo**
     """
     from resight.cli.tables import print_table, print_text
+    from resight.common.processes import started_by_launcher
     from resight.sentences import percent
 
+    if started_by_launcher() > 1:
+        raise ResightError("The demo runs in one process: start it without torchrun or accelerate launch.")
     with reporter(quiet) as report:
         if "torch" not in sys.modules:
             report.say("Starting the demo: loading PyTorch.")

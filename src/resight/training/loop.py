@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,13 @@ import torch
 from resight.clustering import PseudoLabels, clustering_quality
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
+from resight.common.processes import Processes, joined, launched_rank, own_device
+from resight.common.version import __version__
 from resight.crops import CropTable
 from resight.crops.pixels import Images
 from resight.encoders import Encoder, channel_statistics, embed_images
 from resight.errors import ResightError
+from resight.methods import EpochData
 from resight.training.config import TrainConfig, unread_settings
 from resight.training.data import TrainingData
 from resight.training.epoch import train_epoch
@@ -54,6 +57,10 @@ def fit(
     epoch are drawn from the run's seed and the epoch, so an epoch that is begun again after a crash gives the same
     result.
 
+    Where a launcher such as ``torchrun`` started several processes, each calls this with the same arguments. They share
+    the work and get the same result as one process, up to rounding; the first one writes the run folder, which all must
+    see.
+
     Args:
         config: The settings.
         table: The crops. Only a method that needs identities sees them; otherwise they serve the metrics alone.
@@ -66,7 +73,8 @@ def fit(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         cache: Folder of pixel caches; ``pixels`` beside the run folder if not given.
         reporter: Gets progress and metrics.
-        evaluate: Called before the first epoch, every ``evaluate_every`` epochs (if that is not 0), and after the last.
+        evaluate: Called before the first epoch, every ``evaluate_every`` epochs (if that is not 0), and after the last;
+            in every process.
 
     Returns:
         The run folder.
@@ -74,37 +82,76 @@ def fit(
     Raises:
         ResightError: the crops or the source lack what the method needs, crops cannot be read, nothing clusters, the
             folder holds another run or is in use, a file cannot be written, there is not enough memory, or the loss is
-            no longer finite.
+            no longer finite; another process ended.
     """
-    reporter = reporter or Reporter()
-    run = RunFolder(out)
-    _check_alone()
-    device = resolve_device(device)
+    reporter = (reporter or Reporter()) if launched_rank() == 0 else Reporter()
+    device = own_device(resolve_device(device))
     config = config.model_copy(update={"precision": run_precision(config, device)})
-    tracker = Tracker(config, run)
-    with run.lock():
-        run.check_free(resume, overwrite)
-        data = TrainingData.open(
-            config,
-            table,
-            cache=cache or run.path.parent / "pixels",
-            device=device,
-            source=source,
-            source_identities=source_identities,
-            reporter=reporter,
-        )
-        learner, first_epoch = _begin(config, data, run, resume, reporter)
-        with run.saying_where_it_stands(config.epochs):
-            tracker.start()
-            _train(learner, data, run, first_epoch, tracker, reporter, evaluate)
-            tracker.end()
+    with joined(device) as processes:
+        run = RunFolder(processes.first_says(str(out)))
+        tracker = Tracker(config, run)
+        with run.lock() if processes.first else nullcontext():
+            if processes.first:
+                run.check_free(resume, overwrite)
+            processes.wait()
+            open_data = partial(
+                TrainingData.open,
+                config,
+                table,
+                cache=cache or run.path.parent / "pixels",
+                device=device,
+                source=source,
+                source_identities=source_identities,
+                reporter=reporter,
+            )
+            data = processes.in_turn(open_data)
+            _check_agreement(processes, config, data)
+            learner, first_epoch = _begin(config, data, run, resume, reporter)
+            with run.saying_where_it_stands(config.epochs):
+                if processes.first:
+                    tracker.start()
+                _train(learner, data, run, first_epoch, tracker, reporter, evaluate)
+                tracker.end()
+                processes.wait()
     return run
+
+
+def _check_agreement(processes: Processes, config: TrainConfig, data: TrainingData) -> None:
+    """Raises a sentence if the processes have other settings, crops or versions than the first one."""
+    source = None if data.source is None else data.source.fingerprint
+    own = {
+        "versions of Resight or PyTorch": (__version__, torch.__version__),
+        "settings": config.model_dump_json(),
+        "crops": (data.fingerprint, len(data.pixels)),
+        "source crops": source,
+        "kinds of device": data.device.type,
+    }
+    for rank, said in enumerate(processes.all_say(own)):
+        differing = [name for name, value in own.items() if said[name] != value]
+        if differing:
+            raise ResightError(
+                f"Processes {processes.rank} and {rank} have different {' and '.join(differing)}: start all with the "
+                "same command, and give every machine the same files."
+            )
 
 
 def _begin(
     config: TrainConfig, data: TrainingData, run: RunFolder, resume: bool, reporter: Reporter
 ) -> tuple[Learner, int]:
     """The learner and the number of epochs that it has trained; starts the run folder or goes on with it."""
+    learner, state, changes = _open_learner(config, data, run, resume, reporter)
+    for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
+        reporter.say(sentence)
+    if not state:
+        return learner, 0
+    reporter.say(f"Resumed after epoch {state['epoch']} of {config.epochs}.")
+    return learner, int(state["epoch"])
+
+
+def _open_learner(
+    config: TrainConfig, data: TrainingData, run: RunFolder, resume: bool, reporter: Reporter
+) -> tuple[Learner, dict[str, Any] | None, list[str]]:
+    """The learner, the state it goes on from, and a sentence for each changed setting. The first process writes."""
     described = data.describe()
     state = run.resume(config, described) if resume else None
     torch.manual_seed(config.seed)
@@ -113,21 +160,21 @@ def _begin(
     changes: list[str] = []
     if state:
         learner.load_state(state, run.checkpoint_file)
+    elif config.encoder.standardise == "crops":
+        learner.standardise_by(channel_statistics(data.pixels.images))
+    learner.send()
+    learner.processes.wait()  # the others have read what the first one is about to change
+    if not learner.processes.first:
+        return learner, state, changes
+    if state:
         changes = run.go_on(config, state)
     else:
         if run.holds_epochs:
             reporter.say(f"The run in {run.path} is replaced.")
         elif run.config_file.exists():
             reporter.say(f"No epoch of the run in {run.path} was finished: it starts again.")
-        if config.encoder.standardise == "crops":
-            learner.standardise_by(channel_statistics(data.pixels.images))
         run.start(config, described | {"started_from": runs_behind(config.encoder.weights)})
-    for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
-        reporter.say(sentence)
-    if not state:
-        return learner, 0
-    reporter.say(f"Resumed after epoch {state['epoch']} of {config.epochs}.")
-    return learner, int(state["epoch"])
+    return learner, state, changes
 
 
 def _train(
@@ -140,11 +187,12 @@ def _train(
     evaluate: Evaluate | None,
 ) -> None:
     """Trains the epochs that are left."""
-    config = learner.config
+    config, processes = learner.config, learner.processes
     settings = {"settings": config.model_dump(mode="json"), "fingerprint": data.fingerprint}
     if not first_epoch and evaluate is not None and config.evaluate_every:
         record = {"epoch": 0} | _scores(evaluate, learner)
-        run.append(run.metrics_file, record)
+        if processes.first:
+            run.append(run.metrics_file, record)
         reporter.epoch(record, config.epochs)
 
     quality, watch = _Quality(data), Watch(config, data.pixels.table.camera)
@@ -160,7 +208,7 @@ def _train(
             now = data.epoch_data(epoch, *_embed(learner, data, plan.embed, reporter))
         with clock("label"), explained_memory("labelling", "Train on fewer crops, or close other programs."):
             reporter.progress("clustering", 0, 1)
-            found = learner.method.label(now)
+            found = _label(learner, now)
             reporter.progress("clustering", 1, 1)
         with clock("train"), explained_memory("a training step", _smaller_steps(config)):
             losses = train_epoch(learner, data, now, plan, found.labels, reporter)
@@ -174,11 +222,12 @@ def _train(
             last = epoch + 1 == config.epochs or learner.method.plan(epoch + 1).finished
             if evaluate is not None and (last or (epoch + 1) % every == 0):
                 record |= _scores(evaluate, learner)
-        run.save_epoch(record, clock.seconds, found, grouped=data.needs.groups)
-        run.save_weights(learner.best, learner.method.extension())
-        if config.keep_every and (epoch + 1) % config.keep_every == 0:
-            run.keep_weights(epoch + 1)
-        run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
+        if processes.first:
+            run.save_epoch(record, clock.seconds, found, grouped=data.needs.groups)
+            run.save_weights(learner.best, learner.method.extension())
+            if config.keep_every and (epoch + 1) % config.keep_every == 0:
+                run.keep_weights(epoch + 1)
+            run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
         tracker.log(record)
         reporter.epoch(record, config.epochs, found.sentences)
         for sentence in watch.look(found.labels) if data.needs.groups and not data.needs.identities else ():
@@ -205,10 +254,15 @@ def _smaller_steps(config: TrainConfig) -> str:
     )
 
 
-def _check_alone() -> None:
-    """Raises a sentence if this process is one of several that a launcher started."""
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise ResightError("A run uses one process and one device: start it without torchrun or accelerate launch.")
+def _label(learner: Learner, now: EpochData) -> PseudoLabels:
+    """The method's labels. Every process computes them, with a share of the search; the first one's are used."""
+    found = learner.method.label(now)
+    learner.send_method()
+    if learner.processes.count == 1:
+        return found
+    labels = found.labels.copy()
+    learner.processes.fill(labels, [slice(0, len(labels)), *[slice(0, 0)] * (learner.processes.count - 1)])
+    return replace(found, labels=labels)
 
 
 def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporter) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from resight.common.files import CannotWrite
+from resight.common.processes import current
 from resight.errors import ResightError
 from resight.training.config import TrainConfig, flatten
 from resight.training.run import RunFolder
@@ -71,7 +72,11 @@ class Tracker:
         """
         if self._accelerator is not None:
             with self._explained():
-                self._accelerator.end_training()
+                if current().count == 1:
+                    self._accelerator.end_training()
+                    return
+                for tracker in self._accelerator.trackers:  # end_training would end the processes' connection, too
+                    tracker.finish()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import torch
 
 from resight.clustering.remarks import Kind, odd_clusters, remedy
 from resight.common.devices import fast_bfloat16
+from resight.common.processes import started_by_launcher
 from resight.crops import GALLERY, QUERY, TRAIN, CropTable
 from resight.encoders import EncoderConfig
 from resight.methods import METHODS
@@ -100,6 +101,8 @@ def _describe_device(config: TrainConfig, precision: str, device: torch.device) 
     else:
         threads = torch.get_num_threads()
         parts = [f"{device}, {threads} thread{'s' if threads > 1 else ''}"]
+    if (count := started_by_launcher()) > 1:
+        parts[0] = f"{count} processes, this one on {parts[0]}"
     parts.append(precision)
     if fast_bfloat16(device):
         return ", ".join(parts)
