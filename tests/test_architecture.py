@@ -21,8 +21,8 @@ FLOORS = (
     ("methods",),
     ("training",),
     ("model",),
-    ("scoring",),
-    ("transfer", "entry", "pictures", "export", "sentences"),
+    ("scoring", "sentences"),
+    ("transfer", "comparison", "entry", "pictures", "export"),
     ("demo",),
     ("cli",),
 )

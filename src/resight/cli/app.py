@@ -44,7 +44,7 @@ app = typer.Typer(
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Training": (training.train, training.demo),
-    "Scores": (scores.evaluate, scores.transfer),
+    "Scores": (scores.evaluate, scores.compare, scores.transfer),
     "Using a model": (using.embed, using.cluster, using.describe, using.attention),
     "Crops": (data.check, data.synth, data.thin),
     "Lists": (catalogue.methods, catalogue.recipes),
