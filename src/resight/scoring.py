@@ -90,10 +90,14 @@ def rank_cached(
     ap: str = "standard",
     rerank: RerankOptions | None = None,
     flip: bool | None = None,
+    features: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> RankingMetrics:
-    """The ranking's figures, those of each query among them; arguments as :func:`evaluate_cached`."""
-    return _ranked(model, pixels, ap, rerank, flip, progress)[1]
+    """The ranking's figures, those of each query among them.
+
+    Arguments are those of :func:`evaluate_cached`, and ``features``: embeddings of the crops, where they are known.
+    """
+    return _ranked(model, pixels, ap, rerank, flip, progress, features)[1]
 
 
 def _ranked(
@@ -103,6 +107,7 @@ def _ranked(
     rerank: RerankOptions | None,
     flip: bool | None,
     progress: Progress | None,
+    features: np.ndarray | None = None,
 ) -> tuple[np.ndarray, RankingMetrics]:
     """Embeddings of the crops, and the figures of their ranking."""
     instance("model", model, Model, "resight.load gives one")
@@ -110,7 +115,7 @@ def _ranked(
     one_of("ap, the convention for average precision,", ap, AP_CONVENTIONS)
     if rerank is not None:
         instance("rerank", rerank, RerankOptions, "RerankOptions() has the defaults")
-    features = model.embed_cached(pixels, flip, progress)
+    features = model.embed_cached(pixels, flip, progress) if features is None else features
     return features, evaluate_splits(
         features,
         tested.identity,
