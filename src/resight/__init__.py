@@ -19,6 +19,7 @@ _PLACES = {
     "CropTable": "resight.crops",
     "Model": "resight.model",
     "ResightError": "resight.errors",
+    "compare": "resight.comparison",
     "evaluate": "resight.scoring",
     "identity_split": "resight.crops",
     "load": "resight.model",
@@ -28,6 +29,7 @@ _PLACES = {
 }
 
 if TYPE_CHECKING:
+    from resight.comparison import compare
     from resight.crops import CropTable, identity_split, read_crops
     from resight.entry import train
     from resight.errors import ResightError
@@ -40,6 +42,7 @@ __all__ = [
     "Model",
     "ResightError",
     "__version__",
+    "compare",
     "evaluate",
     "identity_split",
     "load",

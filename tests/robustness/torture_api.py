@@ -122,7 +122,14 @@ def _same(one: Any, other: Any) -> bool:
 def api_cases(stage: Stage) -> Iterator[Case]:
     """All calls of functions."""
     return itertools.chain(
-        _clustering(), _evaluation(), _crops(stage), _model(stage), _runs(stage), _files(stage), _worlds(stage)
+        _clustering(),
+        _evaluation(),
+        _crops(stage),
+        _model(stage),
+        _compared(stage),
+        _runs(stage),
+        _files(stage),
+        _worlds(stage),
     )
 
 
@@ -560,6 +567,35 @@ def _model(stage: Stage) -> Iterator[Case]:
         {"source": no_model, "source_table": tables, "target_table": tables, "flip": NO_FLAG, "cache": NO_PATH,
          "adapted": {"None": None, "5": 5, "a model": model, "[None]": [None], "'run'": "run"}},
         right=lambda rows: len(rows) == 3,
+    )  # fmt: skip
+
+
+def _compared(stage: Stage) -> Iterator[Case]:
+    def compare(**changed: Any) -> Any:
+        arguments = {"runs": {"one": stage.run, "two": [stage.run, stage.model]}, "table": stage.table}
+        return resight.compare(**{**arguments, "cache": stage.root / "pixels", "device": "cpu", "draws": 20, **changed})
+
+    yield from vary(
+        "compare", compare, {},
+        {"runs": {"None": None, "5": 5, "[]": [], "one": [stage.run], "twice": [stage.run, stage.run], "'a'": "a",
+                  "{5: run}": {5: stage.run, "a": stage.run}, "empty group": {"a": [], "b": stage.run},
+                  "missing": [stage.run, stage.root / "missing"], "crops": [stage.run, stage.crops], "[None]": [None] * 2},
+         "table": {"None": None, "5": 5, "no split": resight.read_crops(stage.crops),
+                   "no identities": stage.table.without_labels()},
+         "baseline": {"'three'": "three", "5": 5, "['one']": ["one"]}, "ap": NO_CHOICE | {"None": None},
+         "rerank": {"5": 5, "True": True, "{}": {}}, "flip": NO_FLAG, "draws": FROM_ONE, "seed": SEEDS,
+         "device": NO_DEVICE, "cache": NO_PATH},
+        {"baseline": {"'two'": "two"}, "draws": WHOLE}, right=lambda found: len(found["groups"]) == 2,
+    )  # fmt: skip
+    possible = ("row of zeros", "all zeros", "bool", "0×D")
+    figures = {name: value for name, value in bad_features(3, 8).items() if name not in possible}
+    yield from vary(
+        "paired_bootstrap", evaluation.paired_bootstrap,
+        {"baseline": np.arange(8) / 8, "others": np.arange(24).reshape(3, 8) / 24, "draws": 20},
+        {"baseline": {"None": None, "5": 5, "[]": [], "too short": np.ones(7), "NaN": np.full(8, np.nan), "'a'": "a"},
+         "others": figures, "draws": FROM_ONE, "seed": SEEDS,
+         "level": NO_NUMBER | {"None": None, "0": 0, "1": 1, "-1": -1}},
+        right=lambda found: len(found) == 3,
     )  # fmt: skip
 
 
