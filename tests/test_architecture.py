@@ -22,6 +22,7 @@ FLOORS = (
     ("training",),
     ("model",),
     ("scoring",),
+    ("gallery",),
     ("transfer", "entry", "pictures", "export", "sentences"),
     ("demo",),
     ("cli",),
