@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from resight import __version__
-from resight.cli import catalogue, data, scores, training, using
+from resight.cli import catalogue, data, gallery, scores, training, using
 
 
 class _Plain:
@@ -46,12 +46,18 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Training": (training.train, training.demo),
     "Scores": (scores.evaluate, scores.transfer),
     "Using a model": (using.embed, using.cluster, using.describe, using.attention),
+    "Galleries": (gallery.search, gallery.identify),
     "Crops": (data.check, data.synth, data.thin),
     "Lists": (catalogue.methods, catalogue.recipes),
 }
 for _title, _commands in _GROUPS.items():
     for _command in _commands:
         app.command(cls=_Command, rich_help_panel=_title)(_command)
+
+
+for _name, _command in gallery.COMMANDS.items():
+    gallery.gallery_app.command(_name, cls=_Command)(_command)
+app.add_typer(gallery.gallery_app, name="gallery", cls=_Group, rich_help_panel="Galleries")
 
 
 def _version(value: bool) -> None:

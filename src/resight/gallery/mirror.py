@@ -130,8 +130,8 @@ class Mirror:
         size = self._dim * self.vectors.kind.itemsize
         if wrong := [one for one, data in zip(ids, embedding, strict=True) if len(data) != size]:
             raise ResightError(
-                f"The embedding of sighting {wrong[0]} in {self._store.name} does not have {self._dim} numbers: 'resight "
-                "gallery verify' lists what is damaged; delete it and add its crop again."
+                f"The embedding of sighting {wrong[0]} in {self._store.name} does not have {self._dim} numbers: "
+                "'resight gallery verify' lists what is damaged; delete it and add its crop again."
             )
         vectors = np.frombuffer(b"".join(embedding), self.vectors.kind).reshape(len(rows), self._dim)
         columns = (

@@ -1,9 +1,9 @@
 """Exact search among embeddings in memory: 8-bit products with a proven error bound, then exact ones of what is left.
 
 A row of length 1 is stored as 8-bit numbers and a scale. The length of its rounding error ``e`` is measured. The
-product of two such rows differs from the true cosine by at most ``e_x (1 + e_q) + e_q`` (Cauchy-Schwarz). So all rows but
-a few are ruled out after a quarter of the memory traffic of float32; the cosines of the others are computed in float64
-from the embeddings as they are stored, and ordered by cosine, then by place.
+product of two such rows differs from the true cosine by at most ``e_x (1 + e_q) + e_q`` (Cauchy-Schwarz). So all rows
+but a few are ruled out after a quarter of the memory traffic of float32; the cosines of the others are computed in
+float64 from the embeddings as they are stored, and ordered by cosine, then by place.
 """
 
 from __future__ import annotations
