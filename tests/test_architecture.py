@@ -22,7 +22,7 @@ FLOORS = (
     ("training",),
     ("model",),
     ("scoring", "sentences", "charts"),
-    ("view",),
+    ("gallery", "view"),
     ("transfer", "comparison", "entry", "pictures", "export"),
     ("show",),
     ("report",),
