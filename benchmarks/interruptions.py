@@ -88,7 +88,7 @@ def twice(training: Training, out: Path, rng: random.Random) -> str:
     statuses = [process.returncode for process in (first, second)]
     refused = [text for status, text in zip(statuses, said, strict=True) if status == 2]
     # both may end well: the second finds a finished run if it starts late
-    if sorted(statuses) not in ([0, 2], [0, 0]) or any("another process" not in text for text in refused):
+    if sorted(statuses) not in ([0, 2], [0, 0]) or any("Another process" not in text for text in refused):
         return f"statuses {statuses}: {said}"
     return ""
 
