@@ -107,7 +107,7 @@ def test_a_real_sheet_is_drawn() -> None:
     pixels = np.asarray(sheet)
     # the query, then its two crops of the gallery: crop 1 is right, crop 2 is wrong, at 12 times their size
     for value in range(3):
-        assert (pixels == value).all(axis=2).sum() >= 96 * 48, value
+        assert (pixels == value).all(axis=2).sum() >= 0.9 * 96 * 48, value  # a sign covers a corner
     for colour in ("query", "right", "wrong"):
         assert (pixels == ImageColor.getrgb(FRAME_COLOURS[colour])).all(axis=2).any(), colour
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +35,11 @@ def check_cluster_file(file: Path) -> None:
 def check_description_file(file: Path) -> None:
     """Raises a sentence, before any work is done, if :func:`write_descriptions` could not write a file of this name."""
     _check(file, (".csv", ".parquet"), "descriptions")
+
+
+def check_comparison_file(file: Path) -> None:
+    """Raises a sentence, before any work is done, if :func:`write_comparison` could not write a file of this name."""
+    _check(file, (".csv", ".md", ".json"), "comparisons")
 
 
 def check_picture_file(file: Path) -> None:
@@ -132,6 +141,43 @@ def write_descriptions(file: Path, table: CropTable, names: np.ndarray, shares: 
     for place in range(names.shape[1]):
         columns |= {f"reference_{place + 1}": names[:, place], f"share_{place + 1}": shares[:, place]}
     _write_rows(file, columns)
+
+
+def write_comparison(file: Path, found: Mapping[str, Any]) -> None:
+    """Writes a comparison of runs.
+
+    Args:
+        file: ``.json`` (all figures), ``.csv`` (one row per name, rates as fractions) or ``.md`` (the printed table).
+        found: What :func:`resight.comparison.compare` returned.
+    """
+    check_comparison_file(file)
+    if file.suffix.lower() == ".json":
+        text = json.dumps(found, indent=1)
+    elif file.suffix.lower() == ".md":
+        from resight.sentences import comparison_rows, describe_comparison
+
+        head, rows = comparison_rows(found)
+        text = markdown_table(head, rows) + "\n" + describe_comparison(found).replace("\n", " ") + "\n"
+    else:
+        columns = ["name", "runs", "mAP", "rank1"]
+        parts = [(measure, end) for measure in ("mAP", "rank1") for end in ("difference", "low", "high")]
+        lines = [
+            [group["name"], len(group["runs"]), group["mAP"], group["rank1"]]
+            + [group.get(f"{measure}_difference", {}).get(end, "") for measure, end in parts]
+            for group in found["groups"]
+        ]
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows(
+            [columns + [f"{measure}_{end}" for measure, end in parts], *lines]
+        )
+        text = out.getvalue()
+    write_aside(file, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; a bar in a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def write_picture(file: Path, picture: Image.Image, **options: Any) -> None:

@@ -97,12 +97,12 @@ def cluster_sheet(
     sizes = np.bincount(labels[labels >= 0])
     if not len(sizes):
         raise ResightError("There is no cluster to make a sheet of.")
-    chosen = _spread(np.argsort(-sizes, kind="stable"), clusters)
+    chosen = spread_over(np.argsort(-sizes, kind="stable"), clusters)
     rows, frames, captions, titles = [], [], [], []
     for cluster in chosen:
         inside = np.flatnonzero(labels == cluster)
         order = np.argsort(-(features[inside] @ features[inside].mean(axis=0)), kind="stable")
-        picked = _spread(inside[order], shown)
+        picked = spread_over(inside[order], shown)
         rows.append([_picture(images, row) for row in picked])
         captions.append([_camera(table, row) for row in picked])
         title = f"cluster {cluster}\n{len(inside)} crops"
@@ -146,12 +146,12 @@ def attention_sheet(images: Images, maps: dict[str, np.ndarray], table: CropTabl
     rows, captions = [], []
     for row in range(len(images)):
         crop = _picture(images, row)
-        strength = _heat(maps["activation"][row], crop.shape)
+        strength = heat_map(maps["activation"][row], crop.shape)
         cells = [crop, strength, ((crop.astype(np.uint16) + strength) // 2).astype(np.uint8)]
         words = ["crop", "activation", "laid over"]
         for stage, values in last.items():
             low, high = values[row].min(), values[row].max()
-            cells.append(_heat((values[row] - low) / max(high - low, 1e-12), crop.shape))
+            cells.append(heat_map((values[row] - low) / max(high - low, 1e-12), crop.shape))
             words.append(f"{stage}: {100 * low:.0f}–{100 * high:.0f} %")
         rows.append(cells)
         captions.append(words)
@@ -159,7 +159,7 @@ def attention_sheet(images: Images, maps: dict[str, np.ndarray], table: CropTabl
     return contact_sheet(rows, titles=titles, captions=captions, scale=192 / images.shape[2])
 
 
-def _heat(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def heat_map(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A map ``(h, w)`` in [0, 1] in colours, ``(H, W, 3)`` uint8, smoothly enlarged."""
     from PIL import Image
 
@@ -193,12 +193,12 @@ def _checked(images: Any, table: CropTable, features: Any) -> np.ndarray:
 
 def _one_per_identity(crops: np.ndarray, identity: np.ndarray, count: int) -> np.ndarray:
     """Crops of different identities, spread over all of them: the first of one, the second of the next, and so on."""
-    chosen = _spread(np.unique(identity[crops]), count)
+    chosen = spread_over(np.unique(identity[crops]), count)
     choices = [crops[identity[crops] == one] for one in chosen]
     return np.array([choice[turn % len(choice)] for turn, choice in enumerate(choices)], np.int64)
 
 
-def _spread(values: np.ndarray, count: int) -> np.ndarray:
+def spread_over(values: np.ndarray, count: int) -> np.ndarray:
     """At most ``count`` of the values, evenly spaced, the first and the last among them."""
     if len(values) <= count:
         return values

@@ -14,7 +14,7 @@ from resight.common.files import write_aside
 from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable
 from resight.crops.cache import PixelCache, Progress
 from resight.errors import ResightError
-from resight.evaluation import RerankOptions, evaluate_splits
+from resight.evaluation import RankingMetrics, RerankOptions, evaluate_splits
 from resight.evaluation.metrics import AP_CONVENTIONS
 from resight.model import Model
 from resight.training.run import RunFolder
@@ -68,21 +68,8 @@ def evaluate_cached(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores a model on decoded query and gallery crops; arguments and result as :func:`evaluate`."""
-    instance("model", model, Model, "resight.load gives one")
-    tested = instance("pixels", pixels, PixelCache, "Model.open_cache makes it").table
-    one_of("ap, the convention for average precision,", ap, AP_CONVENTIONS)
-    if rerank is not None:
-        instance("rerank", rerank, RerankOptions, "RerankOptions() has the defaults")
-    features = model.embed_cached(pixels, flip, progress)
-    metrics = evaluate_splits(
-        features,
-        tested.identity,
-        tested.camera,
-        tested.split,
-        ap=ap,
-        rerank=rerank,
-        device=str(model.device),
-    )
+    features, metrics = _ranked(model, pixels, ap, rerank, flip, progress)
+    tested = pixels.table
     scores = metrics.to_dict() | {
         "flip": model.config.embed_flip if flip is None else flip,
         "unreadable": len(pixels.unreadable),
@@ -94,6 +81,50 @@ def evaluate_cached(
             labels = np.full(len(features), -1)
         scores["clustering"] = {"algorithm": model.clustering().name, **clustering_quality(labels, tested.identity)}
     return scores
+
+
+def rank_cached(
+    model: Model,
+    pixels: PixelCache,
+    *,
+    ap: str = "standard",
+    rerank: RerankOptions | None = None,
+    flip: bool | None = None,
+    features: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> RankingMetrics:
+    """The ranking's figures, those of each query among them.
+
+    Arguments are those of :func:`evaluate_cached`, and ``features``: embeddings of the crops, where they are known.
+    """
+    return _ranked(model, pixels, ap, rerank, flip, progress, features)[1]
+
+
+def _ranked(
+    model: Model,
+    pixels: PixelCache,
+    ap: str,
+    rerank: RerankOptions | None,
+    flip: bool | None,
+    progress: Progress | None,
+    features: np.ndarray | None = None,
+) -> tuple[np.ndarray, RankingMetrics]:
+    """Embeddings of the crops, and the figures of their ranking."""
+    instance("model", model, Model, "resight.load gives one")
+    tested = instance("pixels", pixels, PixelCache, "Model.open_cache makes it").table
+    one_of("ap, the convention for average precision,", ap, AP_CONVENTIONS)
+    if rerank is not None:
+        instance("rerank", rerank, RerankOptions, "RerankOptions() has the defaults")
+    features = model.embed_cached(pixels, flip, progress) if features is None else features
+    return features, evaluate_splits(
+        features,
+        tested.identity,
+        tested.camera,
+        tested.split,
+        ap=ap,
+        rerank=rerank,
+        device=str(model.device),
+    )
 
 
 def can_be_scored(table: CropTable) -> bool:

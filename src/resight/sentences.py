@@ -95,6 +95,53 @@ def describe_transfer(row: Mapping[str, Any], source: str, target: str) -> str:
     return f"{source} to {target}, {'after' if row['adapted'] else 'before'} adaptation"
 
 
+def describe_difference(difference: Mapping[str, float]) -> str:
+    """A difference in per cent points with its interval, as in ``+1.2 (-0.3 to +2.6)``."""
+    change, low, high = (f"{100 * difference[name]:+.1f}" for name in ("difference", "low", "high"))
+    return f"{change} ({low} to {high})"
+
+
+def comparison_rows(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of what :func:`resight.comparison.compare` returned."""
+    head = ["", "runs", "mAP", "rank-1", "difference in mAP", "difference in rank-1"]
+    rows = [
+        [
+            group["name"],
+            str(len(group["runs"])),
+            percent(group["mAP"]),
+            percent(group["rank1"]),
+            *(
+                ["baseline", "baseline"]
+                if group["name"] == found["baseline"]
+                else [describe_difference(group[f"{name}_difference"]) for name in ("mAP", "rank1")]
+            ),
+        ]
+        for group in found["groups"]
+    ]
+    return head, rows
+
+
+def describe_comparison(found: Mapping[str, Any]) -> str:
+    """What the intervals of a comparison mean, in two sentences."""
+    rerank = found["rerank"]
+    depends = _joined(
+        [
+            f"{found['scored_queries']} queries scored, {found['skipped_queries']} without a right answer skipped",
+            f"{found['gallery_size']} gallery crops",
+            f"AP {found['ap']}",
+            "re-ranked with " + ", ".join(f"{name}={value}" for name, value in rerank.items()) if rerank else "",
+            *sorted({f"epoch {run['epoch']}" for group in found["groups"] for run in group["runs"]}),
+        ]
+    )
+    grouped = any(len(group["runs"]) > 1 for group in found["groups"])
+    several = " Several runs of one name are averaged per query first." if grouped else ""
+    return (
+        f"{depends}\nDifferences from {found['baseline']} in points, with 95 % intervals: paired bootstrap over "
+        f"queries, {found['draws']} draws, seed {found['seed']}. An interval without 0 tells the two apart on these "
+        f"queries; how much another seed of training changes is not in it.{several}"
+    )
+
+
 def clustering_rows(quality: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Measures of a clustering as (name, over clustered crops, over all crops with each outlier as its own cluster).
 

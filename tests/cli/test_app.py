@@ -17,8 +17,8 @@ from resight.crops import FORMATS
 from resight.encoders import Encoder
 
 COMMANDS = (
-    "train", "demo", "evaluate", "transfer", "embed", "cluster", "describe", "attention", "check", "synth", "thin",
-    "methods", "recipes",
+    "train", "demo", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "check", "synth",
+    "thin", "methods", "recipes",
 )  # fmt: skip
 #: Commands that compute with a model, each with what it needs besides a run folder.
 COMPUTING = {
@@ -29,7 +29,8 @@ COMPUTING = {
     "embed": ("RUN", "--data", "/nowhere", "--to", "e.npz"),
     "cluster": ("RUN", "--data", "/nowhere", "--to", "c.csv"),
     "describe": ("RUN", "--data", "/nowhere"),
-    "attention": ("RUN", "--data", "/nowhere", "--to", "m.png"),
+    "show attention": ("RUN", "--data", "/nowhere", "--to", "m.png"),
+    "report": ("RUN", "--data", "/nowhere", "--to", "r.html"),
 }
 
 
@@ -40,6 +41,15 @@ def test_version_and_help(resight: Callable[..., tuple[int, str, str]]) -> None:
         status, out, _ = resight(command, "--help")
         assert status == 0
         assert f"Example: resight {command}" in " ".join(out.split())
+
+
+def test_help_of_each_picture(resight: Callable[..., tuple[int, str, str]]) -> None:
+    (group,) = app.registered_groups
+    assert group.typer_instance is not None
+    shown = [command.callback.__name__ for command in group.typer_instance.registered_commands if command.callback]
+    assert shown == ["ranks", "clusters", "attention", "tsne", "curves", "cameras"]
+    for picture in shown:
+        assert f"Example: resight show {picture}" in " ".join(resight("show", picture, "--help")[1].split())
 
 
 def test_formats_in_the_help_are_those_that_are_read(resight: Callable[..., tuple[int, str, str]]) -> None:
@@ -60,14 +70,16 @@ def test_every_command_that_computes_takes_a_device(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     words = [str(run) if word == "RUN" else word for word in COMPUTING[command]]
     for device, said in (("mps", "There is no device 'mps'"), ("cuda:1", "it sees 1 GPU, numbered from 0")):
-        status, out, err = resight(command, *words, "--device", device)
+        status, out, err = resight(*command.split(), *words, "--device", device)
         assert (status, out) == (2, "")
         assert said in err
     assert not list(tmp_path.iterdir())  # said before any work
-    assert "Apple's MPS is not supported" in resight(command, "--help")[1]
+    assert "Apple's MPS is not supported" in resight(*command.split(), "--help")[1]
 
 
-@pytest.mark.parametrize("command", ["evaluate", "transfer", "embed", "cluster", "describe", "attention"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "transfer", "embed", "cluster", "describe", "show attention", "report"]
+)
 def test_a_gpu_is_used_unless_something_else_is_asked_for(
     command: str, run: Path, resight: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +96,7 @@ def test_a_gpu_is_used_unless_something_else_is_asked_for(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     words = [str(run) if word == "RUN" else word for word in COMPUTING[command]]
     for options in ((), ("--device", "auto"), ("--device", "cuda:2"), ("--device", "cpu")):
-        status, _, err = resight(command, *words, *options)
+        status, _, err = resight(*command.split(), *words, *options)
         assert status == 2
         # the model was loaded by then
         assert ("has no reference identities" if command == "describe" else "There is nothing at /nowhere") in err
@@ -100,8 +112,8 @@ def test_a_gpu_is_used_unless_something_else_is_asked_for(
         (["train", "cluster_contrast", "--data", "CROPS", "--resume"], "--out"),
         (["evaluate", "CROPS", "--data", "CROPS"], "not a run folder"),
         (["embed", "RUN", "--data", "CROPS", "--to", "e.txt"], ".parquet or .npz"),
-        (["attention", "RUN", "--data", "CROPS", "--to", "m.pdf"], "ending in .png or .jpg"),
-        (["attention", "CROPS", "--data", "CROPS", "--to", "m.png"], "not a run folder"),
+        (["show", "attention", "RUN", "--data", "CROPS", "--to", "m.pdf"], "ending in .png or .jpg"),
+        (["show", "attention", "CROPS", "--data", "CROPS", "--to", "m.png"], "not a run folder"),
         (["cluster", "RUN", "--data", "CROPS", "--to", "/nowhere/c.csv"], "no folder"),
         (["evaluate", "RUN", "--data", "CROPS"], "--train-identities"),
         (["transfer", "RUN", "CROPS", "--source-data", "CROPS", "--data", "CROPS"], "not a run folder"),

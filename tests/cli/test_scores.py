@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,3 +40,24 @@ def test_transfer(run: Path, painted: Path, resight: Callable[..., tuple[int, st
     assert rows[0]["mAP"] == json.loads((run / "evaluation.json").read_text())["mAP"]
     assert rows[1]["mAP"] == rows[2]["mAP"] != rows[0]["mAP"]
     assert len(json.loads(resight("transfer", run, *words[3:], "--json")[1])) == 2
+
+
+def test_compare(run: Path, painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
+    other = tmp_path / "a=b"
+    shutil.copytree(run, other)
+    words = ("compare", f"twice={run},{other}", other, "--data", painted, "--train-identities", 8, "-q")
+    status, out, _ = resight(*words, "--draws", 50, "--to", tmp_path / "found.md")
+    assert status == 0
+    assert "+0.0 (+0.0 to +0.0)" in out
+    assert "50 draws, seed 0" in out
+    assert "| twice | 2 |" in (tmp_path / "found.md").read_text()
+    _, out, _ = resight(*words, "--json", "--to", tmp_path / "found.csv", "--baseline", other)
+    found = json.loads(out)
+    assert found["baseline"] == str(other)
+    assert found["draws"] == 10_000
+    assert (tmp_path / "found.csv").read_text().splitlines()[0].startswith("name,runs,mAP,rank1,mAP_difference,mAP_low")
+    resight(*words, "--to", tmp_path / "found.json", "--baseline", other)
+    assert json.loads((tmp_path / "found.json").read_text()) == found
+    for wrong in (("compare", run), ("compare", run, run), ("compare", run, f"={run}"), ("compare", run, "a=,")):
+        status, _, err = resight(*wrong, *words[3:])
+        assert status, err

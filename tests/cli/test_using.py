@@ -89,21 +89,21 @@ def test_an_earlier_epoch_can_be_used(
     assert "epoch 2;" in out
     scores = [json.loads(resight("evaluate", run, *data, *words, "--json", "-q")[1]) for words in ([], ["--epoch", 2])]
     assert [score["epoch"] for score in scores] == [3, 2]
-    for command in ("embed", "cluster", "attention"):
-        ending = {"cluster": "f.csv", "attention": "f.png"}.get(command, "f.npz")
+    for command in ("embed", "cluster", "show attention"):
+        ending = {"cluster": "f.csv", "show attention": "f.png"}.get(command, "f.npz")
         words = (run, "--data", painted, "--to", tmp_path / ending, "--epoch", 1, "-q")
-        status, _, err = resight(command, *words)
+        status, _, err = resight(*command.split(), *words)
         assert status == 2
         assert "no weights of epoch 1: kept are the epochs 2" in err
 
 
 def test_attention(run: Path, painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
-    words = ("attention", run, "--data", painted, "--cache", tmp_path / "pixels", "-q")
+    words = ("show", "attention", run, "--data", painted, "--cache", tmp_path / "pixels", "-q")
     heights = []
     for crops in (3, 5):
         status, out, err = resight(*words, "--to", tmp_path / f"{crops}.png", "--crops", crops)
         assert (status, err) == (0, "")
-        assert f"{crops} crops and maps of their activation are in {tmp_path / f'{crops}.png'}." in out
+        assert f"{tmp_path / f'{crops}.png'} is a picture of " in out
         with Image.open(tmp_path / f"{crops}.png") as sheet:
             heights.append(sheet.height)
     assert heights[1] > heights[0] + 2 * 192
@@ -120,7 +120,7 @@ def test_a_failed_write_leaves_the_old_picture(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    words = ("attention", run, "--data", painted, "--to", tmp_path / "m.png", "-q")
+    words = ("show", "attention", run, "--data", painted, "--to", tmp_path / "m.png", "-q")
     assert resight(*words, "--crops", 1)[0] == 0
     before = (tmp_path / "m.png").read_bytes()
     monkeypatch.setattr("os.fsync", full_disk)
@@ -140,10 +140,10 @@ def test_attention_shows_what_can_be_read(
         (crops / file.name).write_bytes(file.read_bytes())
     broken = sorted(crops.iterdir())[1]
     broken.write_bytes(b"no picture")
-    status, out, _ = resight("attention", run, "--data", crops, "--to", tmp_path / "m.jpg", "-q")
+    status, out, _ = resight("show", "attention", run, "--data", crops, "--to", tmp_path / "m.jpg", "-q")
     assert status == 0
     assert f"left out: {broken.name}" in out
-    assert "2 crops and maps" in out
+    assert "m.jpg is a picture of " in out
 
 
 def test_a_method_with_a_source_describes_crops(

@@ -141,6 +141,15 @@ def command_cases(stage: Stage) -> Iterator[Case]:
          "--rerank --k1": (("1000",),), "--rerank --lambda": (("0",), ("1",))},
     )  # fmt: skip
     yield from _vary(
+        stage, "compare",
+        lambda: ["compare", run, f"two={run},{run}", "--data", data, "--train-identities", 3, "--draws", 20, *cache],
+        {"RUN": (1, (*paths("run"), "=", "a=", f"={run}", "two=", f"two={run}", f"a={run},,")),
+         "--data": (*paths("crops"), stage.plain, stage.cameras), **split, "--ap": (*NO_WORD, "STANDARD"),
+         "--baseline": NO_WORD, "--draws": NO_COUNT, "--seed": NO_SEED, "--to": outputs(".csv", ".md", ".json"),
+         **{name: shared[name] for name in ("--format", "--device", "--cache")}},
+        {"--json": ((),), "--rerank": ((),), "--baseline": (("two",),), "--ap": (("trapezoidal",),), "--flip": ((),)},
+    )  # fmt: skip
+    yield from _vary(
         stage, "transfer",
         lambda: ["transfer", run, run, "--source-data", data, "--source-identities", 3, "--data", data,
                  "--train-identities", 3, *cache],
@@ -193,7 +202,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         stage, "train",
         lambda: ["train", "cluster_contrast", "--data", data, "--out", new("run"), *cache, *words],
         {
-            "RUN": (1, (*NO_WORD, "Cluster_Contrast", "mar", "adtc", "supervised_")),
+            "RUN": (1, (*NO_WORD, "Cluster_Contrast", "mar", "supervised_")),
             "--data": paths("crops"), "--format": shared["--format"], "--device": shared["--device"],
             "--cache": shared["--cache"], **split,
             "--recipe": (*NO_WORD, stage.text, stage.root, stage.root / "missing.yaml"),
@@ -230,7 +239,19 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         yield Case(f"resight {' '.join(words_given)}", functools.partial(command, *words_given), EITHER)
     for name in ("nonsense", "", "-x", "--nonsense", "Train", "é", "[bold]"):
         yield Case(f"resight {name!r}", functools.partial(command, name), SENTENCE)
-    for name in ("train", "demo", "evaluate", "transfer", "embed", "cluster", "describe", "attention", "check", "thin"):
+    for name in (
+        "train",
+        "demo",
+        "evaluate",
+        "compare",
+        "transfer",
+        "embed",
+        "cluster",
+        "describe",
+        "attention",
+        "check",
+        "thin",
+    ):
         yield Case(f"{name} --help", functools.partial(command, name, "--help"), FINE)
         yield Case(f"{name} --nonsense", functools.partial(command, name, "--nonsense"), SENTENCE)
         if name != "demo":

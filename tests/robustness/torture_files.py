@@ -355,7 +355,7 @@ def _weights(stage: Stage) -> Iterator[Case]:
             "load and embed": lambda run=run: resight.load(run(), "cpu").embed([stage.crops / stage.table.paths[0]]),
             "embed": lambda run=run: command("embed", run(), "--data", stage.crops, "--to", stage.fresh("a.npz")),
             "cluster": lambda run=run: command("cluster", run(), "--data", stage.crops, "--to", stage.fresh("a.csv")),
-            "attention": lambda run=run: command("attention", run(), "--data", stage.crops, "--to",
+            "attention": lambda run=run: command("show", "attention", run(), "--data", stage.crops, "--to",
             stage.fresh("a.png")),
             "evaluate": lambda run=run: command("evaluate", run(), "--data", stage.crops, "--train-identities", 3),
         }.items():  # fmt: skip

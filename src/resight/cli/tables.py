@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from resight.sentences import (
     RATES,
     clustering_rows,
+    comparison_rows,
     describe_best_epoch,
+    describe_comparison,
     describe_scores,
     describe_transfer,
     percent,
@@ -86,6 +88,13 @@ def print_transfer(report: Sequence[Mapping[str, Any]], source: str, target: str
         for row in report
     ]
     print_table(["", "model", *(RATES[name] for name in names)], rows, title="Transfer, last epochs", words=2)
+
+
+def print_comparison(found: Mapping[str, Any]) -> None:
+    """Prints what :func:`resight.comparison.compare` returned."""
+    head, rows = comparison_rows(found)
+    print_table(head, rows, title="Comparison, last epochs", words=1)
+    print_text(describe_comparison(found))
 
 
 def print_check(report: CheckReport, *, limit: int = 20) -> None:

@@ -102,9 +102,9 @@ def train(
     with reporter(quiet) as report:
         if "torch" not in sys.modules:  # it takes seconds
             report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
-        import resight.crops
         from resight.common.devices import resolve_device
         from resight.common.processes import launched_rank, own_device
+        from resight.crops import remarks
         from resight.entry import resolve_config, train_config
         from resight.export import check_picture_file
         from resight.scoring import can_be_scored
@@ -129,8 +129,7 @@ def train(
             device=chosen_device,
             out=out,
         )
-        notes: list[str] = getattr(resight.crops, "remarks", lambda table: [])(table)
-        report.header(*header, notes)
+        report.header(*header, remarks(table))
         model = train_config(
             config,
             table,
@@ -240,6 +239,9 @@ def demo(
         Path, typer.Option(parser=given_path, metavar="FOLDER", help="The folder for everything it makes.")
     ] = Path("demo"),
     crops: Annotated[int, typer.Option(min=400, metavar="N", help="Crops in the synthetic world.")] = 4000,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train anew instead of going on with an earlier call's run.")
+    ] = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
@@ -260,7 +262,7 @@ def demo(
             report.say("Starting the demo: loading PyTorch.")
         from resight.demo import run_demo
 
-        made = run_demo(out, settings=settings or [], crops=crops, device=device, reporter=report)
+        made = run_demo(out, settings=settings or [], crops=crops, overwrite=overwrite, device=device, reporter=report)
     rows = [
         (name, percent(record["test_mAP"]), percent(record["test_rank1"]))
         for name, record in (("before training", made.before), ("after", made.after))

@@ -1,4 +1,4 @@
-"""Commands that use a trained model: ``embed``, ``cluster``, ``describe`` and ``attention``."""
+"""Commands that use a trained model: ``embed``, ``cluster`` and ``describe``."""
 
 from __future__ import annotations
 
@@ -282,45 +282,3 @@ def describe(
         f"The names are those of the {len(reference.names)} identities of the source; --to FILE writes all "
         f"{len(names)} crops."
     )
-
-
-def attention(
-    run: RunArgument,
-    data: DataOption,
-    to: Annotated[
-        Path,
-        typer.Option(
-            "--to", parser=given_path, metavar="FILE", help="Picture to write: .png or .jpg.", show_default=False
-        ),
-    ],
-    crops: Annotated[int, typer.Option(min=1, metavar="N", help="Crops shown, spread evenly over the data.")] = 8,
-    epoch: EpochOption = None,
-    format: FormatOption = "auto",
-    device: DeviceOption = "auto",
-    cache: CacheOption = None,
-    quiet: QuietOption = False,
-) -> None:
-    """Draw what a model looks at in some crops.
-
-    One row per crop: the crop, the strength of its last feature map, that map laid over the crop, and, where the
-    encoder has attention, the spatial attention at the end of each stage or behind the backbone.
-
-    Example: **resight attention runs/first --data cameras/ --to maps.png**
-    """
-    import numpy as np
-
-    with reporter(quiet) as report:
-        from resight.export import check_picture_file, write_picture
-        from resight.model import load
-        from resight.pictures import attention_sheet
-
-        check_picture_file(to)
-        model = load(run, device, epoch=epoch)
-        table = read(data, format)
-        shown = np.linspace(0, len(table) - 1, min(crops, len(table))).round().astype(int)
-        pixels = model.open_cache(table.select(shown), cache, max_unreadable=1, progress=report.progress)
-    _name_unreadable(pixels)
-    maps = model.attention_maps(pixels.images)
-    write_picture(to, attention_sheet(pixels.images, maps, pixels.table))
-    what = "their activation" if len(maps) == 1 else f"their activation and {len(maps) - 1} of attention"
-    print(f"{len(pixels)} crops and maps of {what} are in {to}.")

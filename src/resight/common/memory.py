@@ -70,6 +70,22 @@ def available_memory() -> int:
     return max(left, 1 << 28)
 
 
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held, and on a GPU the most that PyTorch held there."""
+    import sys
+
+    if sys.platform == "win32":
+        held = int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
+    else:
+        import resource
+
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        held = max(held, int(torch.cuda.max_memory_allocated()))
+    return int(held)
+
+
 def room_for(shape: tuple[int, ...], kind: type, *, memory: int | None = None) -> np.ndarray:
     """An uninitialised array: in memory, or a memory map of an unnamed temporary file where it does not fit.
 

@@ -11,7 +11,7 @@ import numpy as np
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
 #: Names for colours of frames.
 FRAME_COLOURS = {
@@ -21,6 +21,8 @@ FRAME_COLOURS = {
     "junk": "#9a9a9a",
     "none": "#ffffff",
 }
+#: Signs that frames of some names have in a corner, so that they are told apart without colours.
+SIGNS = {"right": "tick", "wrong": "cross", "junk": "dash"}
 #: Characters that Pillow's font lacks, and their replacements. Accents are dropped.
 _SIGNS = str.maketrans({"×": "x", "–": "-", "—": "-", "−": "-", "→": "->", "·": "-", "’": "'", "“": '"', "”": '"'})
 
@@ -48,7 +50,8 @@ def contact_sheet(
         captions: One list per row of small texts under its images; ``None`` for an image without. A list may be shorter
             than its row.
         frames: One list per row of colours around its images; ``None`` for an image without. A colour is a name in
-            :data:`FRAME_COLOURS` or any colour that Pillow knows.
+            :data:`FRAME_COLOURS` or any colour that Pillow knows. ``right``, ``wrong`` and ``junk`` also have a sign in
+            a corner (:data:`SIGNS`).
         scale: Pixels of the sheet per pixel of an image.
         gap: Pixels between images.
         font_size: Height of titles in pixels; captions are a little smaller.
@@ -102,12 +105,29 @@ def contact_sheet(
             if size != picture.size:
                 picture = picture.resize(size, Image.Resampling.BICUBIC)
             sheet.paste(picture, (x + border + (width - size[0]) // 2, top + border + (height - size[1]) // 2))
+            if colour in SIGNS and width >= 24:
+                _draw_sign(pen, SIGNS[colour], x + width + 2 * border - 1, top, max(9, width // 5), _colour(colour))
             text = _at(captions, i, j)
             if text:
                 text = _fitted(_printable(text), small, step_x - 2)
                 place = (x + border + width / 2, top + 2 * border + height + 1)
                 pen.text(place, text, fill=ink, font=small, anchor="ma")
     return sheet
+
+
+def _draw_sign(pen: ImageDraw.ImageDraw, sign: str, right: int, top: int, size: int, colour: tuple[int, ...]) -> None:
+    """A white sign in the upper right corner of a frame, on a square of the frame's colour."""
+    left, line = right - size, max(1, size // 6)
+    pen.rectangle((left, top, right, top + size), fill=colour)
+    a, b, c = size * 0.25, size * 0.5, size * 0.75
+    if sign == "tick":
+        places = [[(left + a, top + b), (left + size * 0.42, top + c), (left + c, top + a)]]
+    elif sign == "cross":
+        places = [[(left + a, top + a), (left + c, top + c)], [(left + a, top + c), (left + c, top + a)]]
+    else:
+        places = [[(left + a, top + b), (left + c, top + b)]]
+    for line_of in places:
+        pen.line(line_of, fill="#ffffff", width=line)
 
 
 def _at(table: Sequence[Sequence[str | None]] | None, row: int, column: int) -> str | None:

@@ -276,7 +276,7 @@ class Encoder(nn.Module):
             The batch, whose number of rows is set before each pass.
         """
         self.shared = SharedBatch(processes)
-        share_batch_norms(self, self.shared)
+        share_batch_norms(self, self.shared, leave=self.backbone if self.config.freeze_norms else None)
         return self.shared
 
     def train(self, mode: bool = True) -> Encoder:

@@ -214,7 +214,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         return _shared(self, x) if self.training else super().forward(x)
 
 
-def share_batch_norms(module: nn.Module, batch: SharedBatch) -> None:
+def share_batch_norms(module: nn.Module, batch: SharedBatch, *, leave: nn.Module | None = None) -> None:
     """Lets every batch norm in a module use the statistics of a batch that processes share; in place.
 
     Parameters, buffers and names in the state stay as they are; an optimiser of the parameters stays valid.
@@ -222,15 +222,18 @@ def share_batch_norms(module: nn.Module, batch: SharedBatch) -> None:
     Args:
         module: The module; itself no batch norm.
         batch: The batch, whose number of rows is set before each pass.
+        leave: A part of the module that stays as it is, such as one with frozen statistics.
     """
     for name, child in module.named_children():
+        if child is leave:
+            continue
         norm: SharedBatchNorm1d | SharedBatchNorm2d
         if isinstance(child, nn.BatchNorm1d):
             norm = SharedBatchNorm1d(child.num_features, child.eps, child.momentum)
         elif isinstance(child, nn.BatchNorm2d):
             norm = SharedBatchNorm2d(child.num_features, child.eps, child.momentum)
         else:
-            share_batch_norms(child, batch)
+            share_batch_norms(child, batch, leave=leave)
             continue
         norm.weight, norm.bias = child.weight, child.bias
         norm.running_mean, norm.running_var = child.running_mean, child.running_var

@@ -12,6 +12,21 @@ AP_CONVENTIONS = ("standard", "trapezoidal")
 
 
 @dataclass(frozen=True, eq=False)
+class QueryScores:
+    """What each of S scored queries contributed to the means.
+
+    Attributes:
+        query: ``(S,)`` int64, ascending: which query.
+        average_precision: ``(S,)`` float64; the mean is mAP.
+        first_rank: ``(S,)`` int64: the rank of the first right answer, from 1.
+    """
+
+    query: np.ndarray
+    average_precision: np.ndarray
+    first_rank: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class RankingMetrics:
     """Figures of one evaluation. Rates are fractions between 0 and 1, and means are over the scored queries.
 
@@ -30,6 +45,7 @@ class RankingMetrics:
         ap: ``"standard"`` or ``"trapezoidal"``.
         camera_rule: Whether cameras were given, so that crops with the query's identity and camera were ignored.
         rerank: Settings of the re-ranking (``k1``, ``k2``, ``lam``), or ``None`` without re-ranking.
+        queries: The figures of each scored query. They are not part of :meth:`to_dict`.
     """
 
     mAP: float  # noqa: N815 - the name of the field
@@ -46,9 +62,10 @@ class RankingMetrics:
     ap: str
     camera_rule: bool
     rerank: dict[str, float] | None = None
+    queries: QueryScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The attributes as plain numbers, strings and lists, for JSON."""
+        """The attributes but ``queries`` as plain numbers, strings and lists, for JSON."""
         return {
             "mAP": self.mAP,
             "rank1": self.rank1,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from resight.errors import ResightError
-from resight.evaluation.metrics import AP_CONVENTIONS, RankingMetrics
+from resight.evaluation.metrics import AP_CONVENTIONS, QueryScores, RankingMetrics
 from resight.evaluation.validation import Labels
 
 #: What :meth:`Answers.of` returns.
@@ -114,9 +114,11 @@ class Tally:
         self._precision: dict[str, list[np.ndarray]] = {name: [] for name in AP_CONVENTIONS}
         self._first: list[np.ndarray] = []
         self._inverse_negative: list[np.ndarray] = []
+        self._query: list[np.ndarray] = []
+        self._seen = 0
 
     def add(self, answers: OwnCrops, closer: np.ndarray) -> None:
-        """Scores some queries.
+        """Scores some queries, which follow those added before.
 
         Args:
             answers: Crops of the queries' identities, from :meth:`Answers.of`.
@@ -124,11 +126,13 @@ class Tally:
         """
         begins, _, right = answers
         query = np.repeat(np.arange(len(begins) - 1), np.diff(begins))[right]
+        first_query, self._seen = self._seen, self._seen + len(begins) - 1
         if not len(query):
             return
         rank = closer[right] + 1
         rank = rank[np.lexsort((rank, query))]
         count = np.bincount(query)
+        self._query.append(first_query + np.flatnonzero(count))
         count = count[count > 0]
         start = np.cumsum(count) - count
         nth = np.arange(len(rank)) - np.repeat(start, count) + 1
@@ -163,8 +167,9 @@ class Tally:
         first_rank = np.concatenate(self._first)
         scored = len(first_rank)
         hits = np.bincount(np.minimum(first_rank, max_rank + 1), minlength=max_rank + 2)
+        precision = np.concatenate(self._precision[ap])
         return RankingMetrics(
-            mAP=float(np.concatenate(self._precision[ap]).mean()),
+            mAP=float(precision.mean()),
             rank1=float(np.mean(first_rank <= 1)),
             rank5=float(np.mean(first_rank <= 5)),
             rank10=float(np.mean(first_rank <= 10)),
@@ -178,4 +183,5 @@ class Tally:
             ap=ap,
             camera_rule=labels.query_camera is not None,
             rerank=rerank,
+            queries=QueryScores(np.concatenate(self._query), precision, first_rank),
         )

@@ -429,6 +429,73 @@ def show_recipe(method: str, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def recipe_comments(method: str, name: str) -> dict[str, str]:
+    """What a recipe's files say behind each of its settings, by dotted name; empty texts are left out.
+
+    Raises:
+        ResightError: there is no such method or recipe.
+    """
+    own = _load_recipe(method, name)
+    other = _extended(own)
+    entries = _entries(own.file.read_text(encoding="utf-8"))
+    if other is not None:
+        entries = _resolve(entries, _entries(other.file.read_text(encoding="utf-8")), other.method == method)
+    return {key: entry.comment for key, entry in entries.items() if entry.comment}
+
+
+class Origin(NamedTuple):
+    """A setting of a run, and where its value came from.
+
+    Attributes:
+        name: Dotted name.
+        value: The value, as YAML.
+        origin: ``recipe``, ``default`` or ``given``.
+        note: What the recipe says of it, or what else it would be.
+    """
+
+    name: str
+    value: str
+    origin: str
+    note: str
+
+
+def setting_origins(config: TrainConfig) -> tuple[str | None, list[Origin]]:
+    """Where each setting of a run came from.
+
+    A run keeps no name of its recipe: it is the one of the same description, if one of the method's has it.
+
+    Args:
+        config: The settings of the run.
+
+    Returns:
+        The recipe's name, ``None`` if it is none of the method's, and the settings that the method reads.
+    """
+    method = config.method.name
+    named = [name for name in recipes().get(method, {}) if read_recipe(method, name).get("description")]
+    recipe = next((name for name in named if read_recipe(method, name)["description"] == config.description), None)
+    values = flatten(config.model_dump(mode="json"))
+    usual = flatten(build_config(method, recipe).model_dump(mode="json")) if recipe else {}
+    in_recipe = read_recipe(method, recipe) if recipe else {}
+    comments = recipe_comments(method, recipe) if recipe else {}
+    fields, needs = dict(_fields(method)), METHODS[method].needs(config.method)
+    found = []
+    for name, value in values.items():
+        if name in ("method.name", "description") or not is_read(name, needs):
+            continue
+        field = fields.get(name)
+        default = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
+        if recipe and value != usual.get(name):
+            kind, note = "given", f"{_yaml(usual.get(name))} in the recipe"
+        elif name in in_recipe:
+            kind, note = "recipe", comments.get(name, "")
+        elif value == default or recipe:
+            kind, note = "default", ""
+        else:
+            kind, note = "given", f"{_yaml(default)} by default"
+        found.append(Origin(name, _yaml(value), kind, note))
+    return recipe, found
+
+
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
     if prefix.count(".") > _DEEPEST:
@@ -510,9 +577,16 @@ def build_config(
             raise ResightError(f"The settings of {name} do not fit together: {sentence}.") from error
         setting = _setting_at(name, known)
         if setting in known and name not in (setting, setting.removeprefix("method.")):  # within a list, or a type
-            value, allowed = flatten(nested)[setting], describe_values(dict(_fields(method))[setting])
+            value, allowed = _value_at(nested, setting), describe_values(dict(_fields(method))[setting])
             problem = f"={shown(value)} is not possible: it must be {allowed}"
         raise ResightError(f"The setting {setting}{problem}.") from error
+
+
+def _value_at(nested: dict[str, Any], setting: str) -> Any:
+    value: Any = nested
+    for name in setting.split("."):
+        value = value[name]
+    return value
 
 
 def _setting_at(place: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -21,7 +22,7 @@ from torch import nn
 from resight.clustering import PseudoLabels
 from resight.common.files import CannotWrite, append_line, make_folder, write_aside
 from resight.common.locks import locked
-from resight.common.memory import OutOfMemory, is_out_of_memory
+from resight.common.memory import OutOfMemory, is_out_of_memory, peak_memory
 from resight.common.processes import ProcessLost
 from resight.common.signals import Stopped
 from resight.crops import CropTable
@@ -39,6 +40,10 @@ CHANGEABLE = (
 )
 #: Settings in these groups that may not: they say whether camera labels are used.
 _FIXED = ("clustering.centre_cameras", "sampling.cameras")
+
+
+#: The most memory of a process so far, in MiB, beside the seconds of each epoch in ``timings.jsonl``.
+PEAK = "peak_mib"
 
 
 def differing_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -127,7 +132,7 @@ class RunFolder:
     ``data.json``           the crops and their fingerprint, unreadable crops, the same for a source, with the names of
                             its identities; the runs whose weights this one starts from
     ``metrics.jsonl``       one line per epoch; the same for the same seed, whatever the machine's speed
-    ``timings.jsonl``       seconds of each epoch's stages
+    ``timings.jsonl``       seconds of each epoch's stages, and the most memory held so far
     ``labels/0001.npz``     pseudo-labels of each epoch
     ``NAME/0001.npz``       what else a method keeps of each crop in each epoch, such as PPLR's ``agreement``
     ``model.safetensors``   weights of the encoder to use (the EMA teacher's if ``ema.keep``); under ``method.`` what
@@ -376,6 +381,45 @@ class RunFolder:
         """
         return _read_lines(self.metrics_file)
 
+    def read_timings(self) -> list[dict[str, float]]:
+        """Seconds of each stage of each epoch; the epoch and the peak of memory are left out.
+
+        Raises:
+            ResightError: the file is damaged.
+        """
+        lines = _read_lines(self.timings_file)
+        return [{name: value for name, value in line.items() if name not in ("epoch", PEAK)} for line in lines]
+
+    def peak_mib(self) -> int | None:
+        """The most memory that the run's processes held, in MiB; ``None`` if it was not written down."""
+        return max((int(line[PEAK]) for line in _read_lines(self.timings_file) if PEAK in line), default=None)
+
+    def saved_arrays(self, name: str) -> dict[int, Path]:
+        """The files of an array that the run keeps of each crop, such as ``labels``, by epoch."""
+        files = sorted((self.path / name).glob("[0-9]*.npz"))
+        return {int(file.stem): file for file in files if file.stem.isdigit()}
+
+    def read_array(self, name: str, epoch: int) -> np.ndarray:
+        """An array that the run keeps of each crop.
+
+        Args:
+            name: Its name, such as ``labels``.
+            epoch: The epoch.
+
+        Raises:
+            ResightError: there is none of this epoch, or the file is damaged.
+        """
+        file = self.saved_arrays(name).get(epoch)
+        if file is None:
+            raise ResightError(f"{self.path} has no '{name}' of epoch {epoch}.")
+        try:
+            with np.load(file) as arrays:
+                return np.asarray(arrays[name])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ResightError(
+                f"{file} is damaged ({_in_short(error)}): bring it back from a copy, or train again."
+            ) from error
+
     def facts(self, epoch: int | None = None) -> dict[str, Any]:
         """What is printed with every score: the epoch (the last one if not given) and the labels used in training."""
         epochs, data = self.read_metrics(), self.read_data("camera_use")
@@ -405,7 +449,7 @@ class RunFolder:
         for name, values in (labels | dict(found.kept)).items():
             self._save_values(name, epoch, values)
         self.append(self.metrics_file, record)
-        self.append(self.timings_file, {"epoch": epoch, **seconds})
+        self.append(self.timings_file, {"epoch": epoch, **seconds, PEAK: peak_memory() >> 20})
 
     def _save_values(self, name: str, epoch: int, values: np.ndarray) -> None:
         folder = self.path / name
