@@ -26,13 +26,13 @@ import torch
 import torch.nn.functional as F
 from measure import spread
 from PIL import Image
+from step import OURS, PLAIN, use
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from resight.common.devices import resolve_device
 from resight.crops import CropTable
 from resight.encoders import Encoder, Features, embed_images
-from resight.encoders.depthwise import DepthwiseConv2d
 from resight.methods import Batch, EpochData
 from resight.training.config import TrainConfig, build_config
 from resight.training.data import TrainingData
@@ -103,21 +103,12 @@ class PlainCrops(Dataset[tuple[Tensor, int]]):
                 return
 
 
-def _plain_depthwise(self: DepthwiseConv2d, images: Tensor) -> Tensor:
-    size, stride = self.kernel_size[0], self.stride[0]
-    before, after = (size - stride) // 2, (size - stride + 1) // 2
-    return F.conv2d(F.pad(images, (before, after, before, after)), self.weight, stride=stride, groups=self.groups)
-
-
 class PlainStep:
     """A training step as public code has it."""
 
     def __init__(self, config: TrainConfig, encoder: Encoder, device: torch.device) -> None:
         self.config, self.device = config, device
         self.encoder = encoder.to(device=device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        for module in self.encoder.modules():
-            if isinstance(module, DepthwiseConv2d):
-                module.forward = _plain_depthwise.__get__(module)  # type: ignore[method-assign]
         self.method: Any = config.method
         self.parameters = [p for p in encoder.parameters() if p.requires_grad]
         if config.method.name == "dcmip":
@@ -335,12 +326,14 @@ def measure(method: str, backbone: str, table: CropTable, options: argparse.Name
 
     def theirs(steps: int) -> list[float]:
         plain.encoder.train()
+        use(PLAIN)
         ends = []
         for images, rows in loader(True, batch_sampler=batches(steps + 2)):
             plain.step(images, rows.to(device))
             if device.type == "cuda":
                 torch.cuda.synchronize()
             ends.append(time.perf_counter())
+        use(OURS)
         return list(np.diff(ends)[1:])
 
     def embed_ours() -> float:
@@ -358,12 +351,14 @@ def measure(method: str, backbone: str, table: CropTable, options: argparse.Name
     @torch.no_grad()
     def embed_theirs() -> float:
         plain.encoder.eval()
+        use(PLAIN)
         start = time.perf_counter()
         for images, _ in loader(False, batch_size=config.embed_batch):
             found = plain.encoder(images.to(device)).embedding
             if config.embed_flip:
                 found = F.normalize(found + plain.encoder(images.flip(3).to(device)).embedding)
             found.cpu()
+        use(OURS)
         return time.perf_counter() - start
 
     sides: dict[str, dict[str, list[float]]] = {"step": {"ours": [], "plain": []}, "embed": {"ours": [], "plain": []}}

@@ -17,7 +17,7 @@ import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from resight.common.checks import whole
+from resight.common.checks import instance, whole
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
 from resight.crops import CropTable
@@ -138,6 +138,7 @@ def measure(
     Raises:
         ResightError: the settings or the device cannot be used, or there is not enough memory.
     """
+    instance("config", config, TrainConfig, "build_config makes one")
     crops, steps = whole("crops", crops, least=200), whole("steps", steps, least=1)
     reporter, device = reporter or Reporter(), resolve_device(device)
     wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)

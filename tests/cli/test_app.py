@@ -17,13 +17,14 @@ from resight.crops import FORMATS
 from resight.encoders import Encoder
 
 COMMANDS = (
-    "train", "demo", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "check", "synth",
-    "thin", "methods", "recipes",
+    "train", "demo", "bench", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "check",
+    "synth", "thin", "methods", "recipes",
 )  # fmt: skip
 #: Commands that compute with a model, each with what it needs besides a run folder.
 COMPUTING = {
     "train": ("cluster_contrast", "--data", "/nowhere"),
     "demo": (),
+    "bench": ("cluster_contrast",),
     "evaluate": ("RUN", "--data", "/nowhere"),
     "transfer": ("RUN", "--source-data", "/nowhere", "--data", "/nowhere"),
     "embed": ("RUN", "--data", "/nowhere", "--to", "e.npz"),
@@ -129,6 +130,8 @@ def test_a_gpu_is_used_unless_something_else_is_asked_for(
         (["describe", "RUN", "--data", "CROPS", "--to", "d.txt"], ".csv or .parquet"),
         (["train", "cluster_contrast", "--data", "CROPS", "--source", "CROPS"], "does not learn from a source"),
         (["recipes", "nothing"], "There is no method"),
+        (["bench", "nothing"], "There is no method 'nothing'"),
+        (["bench", "cluster_contrast", "epoch=3"], "Did you mean 'epochs'?"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -235,6 +235,13 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     ):
         call = functools.partial(command, "train", "mar", "--data", data, *options, *cache, "precision=float32")
         yield Case(f"train mar {' '.join(map(str, options))}"[:60], call, SENTENCE)
+    for wrong in (
+        ["nothing"], [""], ["cluster_contrast", "--crops", 0], ["cluster_contrast", "--crops", "abc"],
+        ["cluster_contrast", "--steps", -1], ["cluster_contrast", "--device", "mps"],
+        ["cluster_contrast", "--recipe", "missing"], ["cluster_contrast", "epochs=0"], ["cluster_contrast", "a.b=1"],
+        ["pplr", "encoder.parts=0"], ["cluster_contrast", "encoder.weights=none", "method=5"],
+    ):  # fmt: skip
+        yield Case(f"bench {' '.join(map(str, wrong))}", functools.partial(command, "bench", *wrong), SENTENCE)
     for words_given in ([], ["--help"], ["--version"]):
         yield Case(f"resight {' '.join(words_given)}", functools.partial(command, *words_given), EITHER)
     for name in ("nonsense", "", "-x", "--nonsense", "Train", "é", "[bold]"):
@@ -242,6 +249,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     for name in (
         "train",
         "demo",
+        "bench",
         "evaluate",
         "compare",
         "transfer",
