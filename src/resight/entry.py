@@ -11,7 +11,7 @@ import torch
 from resight.common.checks import as_path, flag, instance
 from resight.common.devices import resolve_device
 from resight.common.memory import explained_memory
-from resight.common.processes import launched_rank, own_device
+from resight.common.processes import current, launched_rank, own_device
 from resight.crops import CropTable, read_crops
 from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
@@ -122,7 +122,8 @@ def train_config(
         nonlocal pixels
         model = Model(encoder, config, precision=run_precision(config, device))
         if pixels is None:
-            pixels = model.open_cache(labelled_test_crops(table), cache, progress=reporter.progress)
+            tested = labelled_test_crops(table)
+            pixels = current().in_turn(lambda: model.open_cache(tested, cache, progress=reporter.progress))
         scores.update(evaluate_cached(model, pixels, progress=reporter.progress))
         return {name: scores[name] for name in ("mAP", "rank1", "rank5", "rank10", "mINP")}
 

@@ -60,11 +60,12 @@ def test_shares_of_a_batch_are_normalised_as_the_whole(spatial: bool, count: int
 
     board: dict[int, object] = {}
     barrier = threading.Barrier(count)
+    modules = [build(spatial, groups) for _ in range(count)]  # here, since threads share torch's generator
     results: dict[int, tuple[nn.Sequential, Tensor, Tensor]] = {}
 
     def work(rank: int) -> None:
         processes = Thread(rank, count, board, barrier)
-        module, batch = build(spatial, groups), SharedBatch(processes)
+        module, batch = modules[rank], SharedBatch(processes)
         share_batch_norms(module, batch)
         batch.rows = rows
         own = images[processes.share(rows)].clone().requires_grad_()
