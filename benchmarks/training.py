@@ -17,6 +17,7 @@ import random
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -397,6 +398,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{resolve_device()}, {torch.get_num_threads()} threads; seconds: median (smallest to largest)")
     print(f"{'method':18}{'backbone':20}{'what':7}{'ours':>30}{'plain':>30}{'ours':>11}{'ratio':>8}")
+    warnings.filterwarnings("ignore", "This DataLoader will create")
     with tempfile.TemporaryDirectory() as place:
         table = paint(Path(place) / "crops")
         for method, backbone in rows(options):
