@@ -106,7 +106,9 @@ def test_delete_export_import_migrate(people: Path, run: Path, tmp_path: Path, r
     assert "48 sightings deleted" in resight("gallery", "delete", people, "--camera", "1", "--yes")[1]
     status, out, _ = resight("gallery", "import", people, "--from", tmp_path / "out", "-q")
     assert (status, "48 sightings and 0 decisions added." in out) == (0, True)
-    assert "96 sightings embedded anew" in resight("gallery", "migrate", people, "--to", run, "--device", "cpu", "-q")[1]
+    assert (
+        "96 sightings embedded anew" in resight("gallery", "migrate", people, "--to", run, "--device", "cpu", "-q")[1]
+    )
     assert resight("gallery", "verify", people)[0] == 0
     thumbnail = next((people / "thumbnails").rglob("*.jpg"))
     thumbnail.unlink()

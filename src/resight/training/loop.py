@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from resight.clustering import PseudoLabels, clustering_quality
+from resight.clustering import PseudoLabels, clustering_quality, respect_links
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
 from resight.crops import CropTable
@@ -21,7 +22,7 @@ from resight.crops.pixels import Images
 from resight.encoders import Encoder, channel_statistics, embed_images
 from resight.errors import ResightError
 from resight.training.config import TrainConfig, unread_settings
-from resight.training.data import TrainingData
+from resight.training.data import Decisions, TrainingData
 from resight.training.epoch import train_epoch
 from resight.training.learner import Learner
 from resight.training.reporting import Reporter
@@ -41,6 +42,7 @@ def fit(
     *,
     source: CropTable | None = None,
     source_identities: int | None = None,
+    decisions: Decisions | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str | torch.device = "auto",
@@ -60,6 +62,7 @@ def fit(
         out: The run folder.
         source: Labelled crops of other identities, for a method that needs them.
         source_identities: Use only this many identities of the source; all if not given.
+        decisions: What people decided of pairs of crops: the pseudo-labels of every epoch obey it.
         resume: Go on after the last whole epoch found in ``out``, or start if there is none. Settings that may change
             within a run (:data:`resight.training.run.CHANGEABLE`) may differ from before; what changes is written down.
         overwrite: Replace the run in ``out``. A run of which no epoch was finished is replaced without.
@@ -91,6 +94,7 @@ def fit(
             device=device,
             source=source,
             source_identities=source_identities,
+            decisions=decisions,
             reporter=reporter,
         )
         learner, first_epoch = _begin(config, data, run, resume, reporter)
@@ -122,6 +126,11 @@ def _begin(
         if config.encoder.standardise == "crops":
             learner.standardise_by(channel_statistics(data.pixels.images))
         run.start(config, described | {"started_from": runs_behind(config.encoder.weights)})
+    if data.links is not None:
+        reporter.say(
+            f"Decisions of {data.decisions}: {len(data.links.must)} pairs of one identity and {len(data.links.cannot)} "
+            "of different ones among the crops to train on."
+        )
     for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
         reporter.say(sentence)
     if not state:
@@ -161,6 +170,9 @@ def _train(
         with clock("label"), explained_memory("labelling", "Train on fewer crops, or close other programs."):
             reporter.progress("clustering", 0, 1)
             found = learner.method.label(now)
+            if data.links is not None:
+                whole = now.features if now.features.ndim == 2 else now.features[:, 0]
+                found = replace(found, labels=respect_links(found.labels, whole, data.links))
             reporter.progress("clustering", 1, 1)
         with clock("train"), explained_memory("a training step", _smaller_steps(config)):
             losses = train_epoch(learner, data, now, plan, found.labels, reporter)
