@@ -164,10 +164,15 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
 def test_a_database_that_cannot_grow_is_told(run: Path, tmp_path: Path) -> None:
     Gallery.create(tmp_path / "g", run, device="cpu").close()
     store = Store(tmp_path / "g")
-    with pytest.raises(CannotWrite, match="the disk is full"), store.writing() as connection:
-        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-        connection.exec_driver_sql("CREATE TABLE filler AS SELECT randomblob(100000)")
+
+    def grow() -> None:
+        with store.writing() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+            connection.exec_driver_sql("CREATE TABLE filler AS SELECT randomblob(100000)")
+
+    with pytest.raises(CannotWrite, match="the disk is full"):
+        grow()
     store.close()
     with Gallery(tmp_path / "g", device="cpu") as gallery:
         assert gallery.verify() == []
