@@ -42,14 +42,15 @@ def test_the_same_as_embedded(run: Path, tmp_path: Path, fill: Callable[..., dic
         for gallery in (one, two):
             gallery.delete(sightings=[10, 11, 12], cameras=["c2"])
             fill(gallery, seed=1)
-        same(sightings=[5])
+        left = [hit.sighting for hit in one.search(sightings=[100], k=3)]
+        same(sightings=left[:1])
         assert two.verify() == one.verify() == []
         two.index._client.drop_collection(two.index._name)  # type: ignore[attr-defined]
-        same(sightings=[5])
-        two.index._client.delete(two.index._name, ids=[20])  # type: ignore[attr-defined]
-        same(sightings=[20])
+        same(sightings=left[:1])
+        two.index._client.delete(two.index._name, ids=left[1:2])  # type: ignore[attr-defined]
+        same(sightings=left[2:])
         with pytest.raises(ResightError, match="at most 16384"):
-            two.search(sightings=[1], k=20_000)
+            two.search(sightings=left[:1], k=20_000)
 
 
 def test_addresses_that_are_not_milvus(run: Path, tmp_path: Path) -> None:
