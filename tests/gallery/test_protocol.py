@@ -84,7 +84,7 @@ def test_methods_that_keep_their_labels_take_no_decisions(
     with Gallery.create(tmp_path / "g", run, device="cpu") as gallery:
         gallery.add(painted)
         gallery.confirm(1, 2)
-    with pytest.raises(ResightError, match="supervised does not take decisions.*use one of cluster_contrast, "):
+    with pytest.raises(ResightError, match=r"supervised does not take decisions.*use one of cluster_contrast, "):
         resight.train(
             "supervised", painted, tmp_path / "run", settings={"encoder.weights": "none"},
             decisions=tmp_path / "g", device="cpu",
