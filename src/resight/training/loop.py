@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from resight.clustering import PseudoLabels, clustering_quality
+from resight.clustering import PseudoLabels, clustering_quality, respect_links
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
 from resight.common.processes import Processes, joined, launched_rank, own_device
@@ -24,7 +24,7 @@ from resight.encoders import Encoder, channel_statistics, embed_images
 from resight.errors import ResightError
 from resight.methods import EpochData
 from resight.training.config import TrainConfig, unread_settings
-from resight.training.data import TrainingData
+from resight.training.data import Decisions, TrainingData
 from resight.training.epoch import train_epoch
 from resight.training.learner import Learner
 from resight.training.reporting import Reporter
@@ -44,6 +44,7 @@ def fit(
     *,
     source: CropTable | None = None,
     source_identities: int | None = None,
+    decisions: Decisions | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str | torch.device = "auto",
@@ -67,6 +68,7 @@ def fit(
         out: The run folder.
         source: Labelled crops of other identities, for a method that needs them.
         source_identities: Use only this many identities of the source; all if not given.
+        decisions: What people decided of pairs of crops: the pseudo-labels of every epoch obey it.
         resume: Go on after the last whole epoch found in ``out``, or start if there is none. Settings that may change
             within a run (:data:`resight.training.run.CHANGEABLE`) may differ from before; what changes is written down.
         overwrite: Replace the run in ``out``. A run of which no epoch was finished is replaced without.
@@ -102,6 +104,7 @@ def fit(
                 device=device,
                 source=source,
                 source_identities=source_identities,
+                decisions=decisions,
                 reporter=reporter,
             )
             data = processes.in_turn(open_data)
@@ -140,6 +143,11 @@ def _begin(
 ) -> tuple[Learner, int]:
     """The learner and the number of epochs that it has trained; starts the run folder or goes on with it."""
     learner, state, changes = _open_learner(config, data, run, resume, reporter)
+    if data.links is not None:
+        reporter.say(
+            f"Decisions of {data.decisions}: {len(data.links.must)} pairs of one identity and {len(data.links.cannot)} "
+            "of different ones among the crops to train on."
+        )
     for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
         reporter.say(sentence)
     if not state:
@@ -208,7 +216,7 @@ def _train(
             now = data.epoch_data(epoch, *_embed(learner, data, plan.embed, reporter))
         with clock("label"), explained_memory("labelling", "Train on fewer crops, or close other programs."):
             reporter.progress("clustering", 0, 1)
-            found = _label(learner, now)
+            found = _label(learner, data, now)
             reporter.progress("clustering", 1, 1)
         with clock("train"), explained_memory("a training step", _smaller_steps(config)):
             losses = train_epoch(learner, data, now, plan, found.labels, reporter)
@@ -254,9 +262,12 @@ def _smaller_steps(config: TrainConfig) -> str:
     )
 
 
-def _label(learner: Learner, now: EpochData) -> PseudoLabels:
-    """The method's labels. Every process computes them, with a share of the search; the first one's are used."""
+def _label(learner: Learner, data: TrainingData, now: EpochData) -> PseudoLabels:
+    """The method's labels, changed as decisions ask. Every process computes them; the first one's are used."""
     found = learner.method.label(now)
+    if data.links is not None:
+        whole = now.features if now.features.ndim == 2 else now.features[:, 0]
+        found = replace(found, labels=respect_links(found.labels, whole, data.links))
     learner.send_method()
     if learner.processes.count == 1:
         return found
