@@ -16,6 +16,7 @@ from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
 from resight.errors import ResightError
 from resight.model import Model, load
+from resight.pictures import cluster_sheet
 from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
 from resight.training.config import TrainConfig, build_config
 from resight.training.loop import fit, run_precision, smaller_embedding
@@ -133,6 +134,7 @@ def train_config(
         cache=cache,
         reporter=reporter,
         evaluate=score if scored else None,
+        draw=cluster_sheet,
         device=device,
     )
     with run.lock(), run.saying_where_it_stands(config.epochs):

@@ -17,8 +17,8 @@ from resight.crops import FORMATS
 from resight.encoders import Encoder
 
 COMMANDS = (
-    "train", "demo", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "check", "synth",
-    "thin", "methods", "recipes",
+    "train", "demo", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "watch", "study",
+    "check", "synth", "thin", "methods", "recipes",
 )  # fmt: skip
 #: Commands that compute with a model, each with what it needs besides a run folder.
 COMPUTING = {

@@ -19,6 +19,7 @@ from resight.analysis import (
 )
 from resight.crops import GALLERY, JUNK, QUERY, CropTable
 from resight.errors import ResightError
+from resight.live import standing
 from resight.pictures import heat_map, spread_over
 from resight.report.blocks import Block, Cell, Pictures, Section, Strip
 from resight.sentences import RATES, describe_scores, percent
@@ -63,7 +64,16 @@ def scores(seen: RunView, pictures: Pictures) -> Section | None:
     return Section("scores", "Scores", blocks)
 
 
-def training(seen: RunView, pictures: Pictures) -> Section | None:
+def progress(seen: RunView, pictures: Pictures) -> Section | None:
+    """What a run that still trains can show: its curves and where it stands, without its crops."""
+    now = standing(seen.run)
+    pace = "" if now.seconds is None else f", {duration(now.seconds)} each, about {duration(now.left or 0)} left"
+    text = f"Epoch {now.epoch} of {now.epochs}{'; the run is finished' if now.finished else pace}."
+    drawn = training(seen, pictures, mixture=False)
+    return Section("progress", "Progress", [Block(text), *(drawn.blocks if drawn else [])])
+
+
+def training(seen: RunView, pictures: Pictures, *, mixture: bool = True) -> Section | None:
     """Curves of losses, scores and pseudo-labels by epoch."""
     lines = seen.metrics
     if not lines:
@@ -87,9 +97,9 @@ def training(seen: RunView, pictures: Pictures) -> Section | None:
     draw("Clusters and outliers", {"clusters": "clusters", "outliers": "outliers"}, "number")
     draw("Pseudo-labels against identities", {"all_ari": "ARI, all", "ari": "ARI, clustered"}, "index")
     draw("Learning rate", {"lr": "learning rate"}, "")
-    if mixture := _mixture(seen):
-        chart = charts.line_chart(mixture, title="Cameras within clusters", y="", size=(4.2, 2.7))
-        drawn.append(charts.chart_svg(chart, f"Cameras within clusters: {_ends(mixture)}"))
+    if mixture and (mixed := _mixture(seen)):
+        chart = charts.line_chart(mixed, title="Cameras within clusters", y="", size=(4.2, 2.7))
+        drawn.append(charts.chart_svg(chart, f"Cameras within clusters: {_ends(mixed)}"))
     return Section("training", "Training", [Block(charts=drawn)])
 
 
@@ -459,6 +469,10 @@ SECTIONS: dict[str, Callable[[RunView, Pictures], Section | None]] = {
 
 def _counted(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+#: Sections of a run that still trains.
+LIVE: dict[str, Callable[[RunView, Pictures], Section | None]] = {"progress": progress}
 
 
 def _code(table: CropTable, row: int) -> int | None:
