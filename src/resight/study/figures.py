@@ -127,8 +127,12 @@ def _bars(figure: Figure, study: Study, results: Results, rows: list[Row]) -> di
 
 
 def _epochs(figure: Figure, study: Study, results: Results, rows: list[Row]) -> dict[str, Any]:
-    """Metrics by epoch, a line per row."""
-    made = {}
+    """Metrics by epoch: a chart per metric with a line per row, or one chart of all metrics for a single row."""
+    made: dict[str, Any] = {}
+    if len(rows) == 1:
+        lines = {rows[0].name: RunFolder(results.runs[rows[0].name][0].folder).read_metrics()}
+        series = curve_series(lines, {measure: MEASURES.get(measure, measure) for measure in figure.measures})
+        return {"": charts.line_chart(series, title=study.title, y="", size=(4.6, 3.0))} if series else {}
     for measure in figure.measures:
         lines = {row.name: RunFolder(results.runs[row.name][0].folder).read_metrics() for row in rows}
         series = curve_series(lines, {measure: MEASURES.get(measure, measure)})
@@ -265,7 +269,8 @@ def _attention(figure: Figure, views: dict[str, RunView], folder: Path, crops: i
     first = next(iter(views.values()))
     tested = first.scored
     table = first.tested.table if tested else first.trained
-    chosen = spread_over(np.arange(len(table)), crops)
+    people = np.flatnonzero(table.is_person) if table.is_person.any() else np.arange(len(table))
+    chosen = spread_over(people, crops)
     shown: list[list[Any]] = []
     captions: list[list[str | None]] = []
     for place, crop in enumerate(chosen):
