@@ -17,6 +17,7 @@ from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
 from resight.errors import ResightError
 from resight.model import Model, load
+from resight.pictures import cluster_sheet
 from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
 from resight.training.config import TrainConfig, build_config
 from resight.training.data import Decisions
@@ -145,6 +146,7 @@ def train_config(
         cache=cache,
         reporter=reporter,
         evaluate=score if scored else None,
+        draw=cluster_sheet,
         device=device,
     )
     if launched_rank() > 0:  # what follows is written by the first process

@@ -18,8 +18,8 @@ from resight.crops import FORMATS
 from resight.encoders import Encoder
 
 COMMANDS = (
-    "train", "demo", "bench", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "search", "identify", "check",
-    "synth", "thin", "methods", "recipes",
+    "train", "demo", "bench", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "watch",
+    "study", "search", "identify", "check", "synth", "thin", "methods", "recipes",
 )  # fmt: skip
 #: Commands that compute with a model, each with what it needs besides a run folder.
 COMPUTING = {

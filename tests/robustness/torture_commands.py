@@ -125,9 +125,56 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         {"": ((),), "RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".csv"), "--top": NO_COUNT,
          "--crops": NO_COUNT, **shared}, fails=True,
     )  # fmt: skip
+    pictures = outputs(".png", ".jpg")
+    charts = outputs(".svg", ".png", ".pdf")
+    again = {"--train-identities": (("3",),), "--quiet": ((),)}
+    for name, ending, own in (
+        ("ranks", ".png", {"--queries": NO_SHOWN, "--crops": NO_SHOWN}),
+        ("clusters", ".png", {"--clusters": NO_SHOWN, "--crops": NO_SHOWN}),
+        ("tsne", ".svg", {"--colour": (*NO_WORD, "colour"), "--groups": NO_SHOWN, "--crops": (*NO_SHOWN, "3")}),
+        ("cameras", ".svg", {}),
+    ):
+        yield from _vary(
+            stage, f"show {name}",
+            lambda name=name, ending=ending: ["show", name, run, "--to", new(f"a{ending}"), *cache],
+            {"RUN": (2, paths("run")), "--data": paths("crops"), "--to": pictures if ending == ".png" else charts,
+             **own, **shared, **split},
+            again, pairs=10,
+        )  # fmt: skip
     yield from _vary(
-        stage, "attention", lambda: ["attention", run, "--data", data, "--to", new("a.png"), *cache],
-        {"RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".png", ".jpg"), "--crops": NO_SHOWN,
+        stage, "show curves", lambda: ["show", "curves", run, run, "--to", new("a.svg"), "--group", "loss"],
+        {"RUN": (2, paths("run")), "OTHER": (3, paths("run")), "--to": charts, "--group": (*NO_WORD, "LOSS", "quality2")},
+        {"--group": (("clusters",),), "--quiet": ((),)}, pairs=10,
+    )  # fmt: skip
+    yield from _vary(
+        stage, "report", lambda: ["report", run, "--to", new("a.html"), *cache],
+        {"RUN": (1, paths("run")), "+": (str(run),), "--data": paths("crops"), "--to": outputs(".html"),
+         "--crops": (*NO_COUNT, "1", "3"),
+         **{name: shared[name] for name in ("--format", "--device", "--cache")}, **split},
+        {"--crops": (("4",), ("1000",)), "--train-identities": (("3",),)}, pairs=10,
+    )  # fmt: skip
+    yield from _vary(
+        stage, "watch", lambda: ["watch", run, "--once"],
+        {"RUN": (1, paths("run")), "--to": outputs(".html"), "--every": (*NO_NUMBER, "0", "0.1", "4000")},
+        {"--every": (("0.5",),)}, pairs=5,
+    )  # fmt: skip
+    yield from _vary(
+        stage, "study", lambda: ["study", "--list"],
+        {"": (("dcmip-table-3",), ("nonsense",)), "RUN": (1, (*NO_WORD, stage.text, stage.root, "a.yaml", "adtc-table2",
+         "adtc-table-5", "dcmip-table-3"))}, {}, pairs=0,
+    )  # fmt: skip
+    mine = ["study", "dcmip-table-3", "--data", data, "--train-identities", 3, "--table", "--out"]
+    yield from _vary(
+        stage, "study of crops", lambda: [*mine, new("studies")],
+        {"": ((),), "RUN": (1, (*NO_WORD, stage.text, "mar-losses")), "--row": NO_WORD, "--jobs": (*NO_COUNT, "1000"),
+         "--seed": NO_SEED, "--data": paths("crops"), "--device": shared["--device"],
+         "--out": ("", stage.text, stage.text / "below", "/proc/studies", "x" * 300, "a\0b"),
+         "+": ("epochs=0", "epochs", "nonsense=1", "=5", "epochs=abc", "method.nonsense=1")},
+        fails=True, pairs=10,
+    )  # fmt: skip
+    yield from _vary(
+        stage, "show attention", lambda: ["show", "attention", run, "--data", data, "--to", new("a.png"), *cache],
+        {"RUN": (2, paths("run")), "--data": paths("crops"), "--to": outputs(".png", ".jpg"), "--crops": NO_SHOWN,
         **shared},
         {"--crops": (("1",), ("1000",))},
     )  # fmt: skip
@@ -256,7 +303,8 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         "embed",
         "cluster",
         "describe",
-        "attention",
+        "report",
+        "watch",
         "check",
         "thin",
     ):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from resight.analysis import camera_mixture
 from resight.clustering import PseudoLabels, clustering_quality, respect_links
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
@@ -35,6 +36,8 @@ from resight.training.watch import Watch
 
 #: Called after an epoch with the encoder to use. What it returns is added to the epoch's metrics under ``test_``.
 Evaluate = Callable[[Encoder], dict[str, Any]]
+#: Draws an epoch's clusters for a tracker, from images, table, features and labels, as a Pillow image.
+Draw = Callable[[Images, CropTable, np.ndarray, np.ndarray], Any]
 
 
 def fit(
@@ -51,6 +54,7 @@ def fit(
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
     evaluate: Evaluate | None = None,
+    draw: Draw | None = None,
 ) -> RunFolder:
     """Trains a method on the ``train`` rows of a table.
 
@@ -77,6 +81,7 @@ def fit(
         reporter: Gets progress and metrics.
         evaluate: Called before the first epoch, every ``evaluate_every`` epochs (if that is not 0), and after the last;
             in every process.
+        draw: Called with each epoch's clusters that a tracker gets a picture of: as often as ``evaluate``.
 
     Returns:
         The run folder.
@@ -113,7 +118,7 @@ def fit(
             with run.saying_where_it_stands(config.epochs):
                 if processes.first:
                     tracker.start()
-                _train(learner, data, run, first_epoch, tracker, reporter, evaluate)
+                _train(learner, data, run, first_epoch, tracker, reporter, evaluate, draw)
                 tracker.end()
                 processes.wait()
     return run
@@ -193,6 +198,7 @@ def _train(
     tracker: Tracker,
     reporter: Reporter,
     evaluate: Evaluate | None,
+    draw: Draw | None,
 ) -> None:
     """Trains the epochs that are left."""
     config, processes = learner.config, learner.processes
@@ -236,10 +242,30 @@ def _train(
             if config.keep_every and (epoch + 1) % config.keep_every == 0:
                 run.keep_weights(epoch + 1)
             run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
-        tracker.log(record)
+        if processes.first and tracker.follows:
+            tracker.log(record | _mixture(data, found.labels))
+            if draw is not None and data.needs.groups and (last or (epoch + 1) % every == 0):
+                _send_clusters(tracker, draw, data, now.features, found.labels, epoch + 1)
         reporter.epoch(record, config.epochs, found.sentences)
         for sentence in watch.look(found.labels) if data.needs.groups and not data.needs.identities else ():
             reporter.say(sentence)
+
+
+def _mixture(data: TrainingData, labels: np.ndarray) -> dict[str, float]:
+    """How the clusters mix cameras, for trackers; empty where cameras are not known."""
+    camera = data.pixels.table.camera
+    if camera is None or not data.needs.groups:
+        return {}
+    return {f"cameras_{name}": value for name, value in camera_mixture(labels, camera).items()}
+
+
+def _send_clusters(
+    tracker: Tracker, draw: Draw, data: TrainingData, features: np.ndarray, labels: np.ndarray, epoch: int
+) -> None:
+    """Sends a picture of an epoch's clusters, if crops were embedded and some clustered."""
+    if len(features) == len(labels) and (labels >= 0).any():
+        whole = features[:, 0] if features.ndim == 3 else features
+        tracker.picture("clusters", draw(data.pixels.images, data.pixels.table, whole, labels), epoch)
 
 
 def run_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bfloat16"]:
