@@ -46,7 +46,7 @@ def test_version_and_help(resight: Callable[..., tuple[int, str, str]]) -> None:
 
 
 def test_help_of_each_picture(resight: Callable[..., tuple[int, str, str]]) -> None:
-    (group,) = app.registered_groups
+    (group,) = [group for group in app.registered_groups if group.name == "show"]
     assert group.typer_instance is not None
     shown = [command.callback.__name__ for command in group.typer_instance.registered_commands if command.callback]
     assert shown == ["ranks", "clusters", "attention", "tsne", "curves", "cameras"]
