@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 import resight
-from resight.clustering import NoClusters
+from resight.clustering import NoClusters, centre_by_camera
 from resight.gallery.review import Queue
 
 GOALS = (0.95, 0.99)
@@ -69,6 +69,8 @@ def main() -> None:
     except NoClusters:
         labels = np.full(len(unit), -1)
     identity = np.asarray(table.identity)
+    if table.camera is not None:  # as the gallery does
+        unit = centre_by_camera(unit, table.camera)
     print(f"{len(unit)} crops of {len(np.unique(identity))} identities; {labels.max() + 1} groups proposed")
     for order in ("gain", "size", "random"):
         start, reached, asked, seconds = simulate(unit, labels, identity, order, arguments.limit)

@@ -3,7 +3,7 @@
 Both sides train the same network on the same crops in one process, turn by turn. The plain side reads crops in a
 ``DataLoader`` whose workers decode and augment them one by one, computes in float32 with PyTorch's own layers, and
 moves its memories crop by crop in Python loops. Before that, its losses and memories are compared with ours on the same
-features.
+features. Processor seconds, those of the workers included, tell more than seconds where other programs run.
 
     python benchmarks/training.py
     python benchmarks/training.py --method pplr --backbone resnet18 --steps 5
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import random
+import resource
 import statistics
 import tempfile
 import time
@@ -367,16 +368,30 @@ def measure(method: str, backbone: str, table: CropTable, options: argparse.Name
         ("step", lambda: ours(options.steps), lambda: theirs(options.steps)),
         ("embed", lambda: [embed_ours()], lambda: [embed_theirs()]),
     )
+    worked: dict[str, dict[str, float]] = {name: {"ours": 0.0, "plain": 0.0} for name in sides}
+    turns = {"step": {"ours": options.steps + 1, "plain": options.steps + 2}, "embed": {"ours": 1, "plain": 1}}
     for _ in range(options.repeats):
         for name, first, second in stages:
-            sides[name]["ours"] += first()
-            sides[name]["plain"] += second()
+            for side, work in (("ours", first), ("plain", second)):
+                before = processor_seconds()
+                sides[name][side] += work()
+                worked[name][side] += (processor_seconds() - before) / turns[name][side] / options.repeats
     batch = shape.clusters * shape.crops
     for name, count in (("step", batch), ("embed", len(labels))):
         own, other = sides[name]["ours"], sides[name]["plain"]
         ratio = statistics.median(other) / statistics.median(own)
         rate = count / statistics.median(own)
-        print(f"{method:18}{backbone:20}{name:7}{spread(own):>28} s{spread(other):>28} s{rate:9.0f}/s{ratio:8.2f}")
+        print(
+            f"{method:18}{backbone:20}{name:7}{spread(own):>28} s{spread(other):>28} s{rate:9.0f}/s{ratio:8.2f}"
+            f"{worked[name]['ours']:12.2f}{worked[name]['plain']:12.2f}"
+            f"{worked[name]['plain'] / worked[name]['ours']:8.2f}"
+        )
+
+
+def processor_seconds() -> float:
+    """Of this process and of the workers that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def rows(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -397,7 +412,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="of the plain side's DataLoader")
     options = parser.parse_args()
     print(f"{resolve_device()}, {torch.get_num_threads()} threads; seconds: median (smallest to largest)")
-    print(f"{'method':18}{'backbone':20}{'what':7}{'ours':>30}{'plain':>30}{'ours':>11}{'ratio':>8}")
+    print(
+        f"{'method':18}{'backbone':20}{'what':7}{'ours':>30}{'plain':>30}{'ours':>11}{'ratio':>8}"
+        f"{'processor s':>12}{'plain':>12}{'ratio':>8}"
+    )
     warnings.filterwarnings("ignore", "This DataLoader will create")
     with tempfile.TemporaryDirectory() as place:
         table = paint(Path(place) / "crops")

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from resight import __version__
-from resight.cli import catalogue, data, gallery, scores, show, training, using
+from resight.cli import catalogue, data, gallery, scores, show, study, training, using
 
 
 class _Plain:
@@ -46,7 +46,8 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Training": (training.train, training.demo, training.bench),
     "Scores": (scores.evaluate, scores.compare, scores.transfer),
     "Using a model": (using.embed, using.cluster, using.describe),
-    "What a run learned": (show.report,),
+    "What a run learned": (show.report, show.watch),
+    "Studies": (study.study,),
     "Galleries": (gallery.search, gallery.identify),
     "Crops": (data.check, data.synth, data.thin),
     "Lists": (catalogue.methods, catalogue.recipes),

@@ -16,6 +16,7 @@ from resight.cli.options import (
     DeviceOption,
     FormatOption,
     QuietOption,
+    given_gallery,
     given_path,
     read,
     reporter,
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
     from resight.gallery import Gallery
     from resight.gallery.asking import Question
     from resight.gallery.searching import Hit
-
-
-def given_gallery(text: str | Path) -> str:
-    """A folder or the address of a database, as it was given."""
-    if "://" in str(text):
-        return str(text)
-    return str(given_path(text))
 
 
 GalleryArgument = Annotated[
@@ -537,8 +531,8 @@ def _print_question(opened: Gallery, question: Question, sheet: Path | None) -> 
 
 def _half(opened: Gallery, members: Sequence[Hit], ends: tuple[Hit, Hit], side: int) -> list[Hit]:
     """The members of an identity that are more similar to one of two of them, that one first."""
-    own, other = opened.embeddings([ends[side].sighting, ends[1 - side].sighting])
-    vectors = opened.embeddings([hit.sighting for hit in members])
+    own, other = opened.embeddings([ends[side].sighting, ends[1 - side].sighting], without_cameras=True)
+    vectors = opened.embeddings([hit.sighting for hit in members], without_cameras=True)
     nearer = vectors @ (own - other)
     return [hit for hit, value in sorted(zip(members, nearer, strict=True), key=lambda item: -item[1]) if value > 0]
 

@@ -22,6 +22,11 @@ def given_path(text: str | Path) -> Path:
     return as_path("A path of the command", text)
 
 
+def given_gallery(text: str | Path) -> str:
+    """A gallery of the command line: a folder, or the address of a database, as it was given."""
+    return str(text) if "://" in str(text) else str(given_path(text))
+
+
 DataOption = Annotated[
     Path,
     typer.Option(

@@ -321,3 +321,113 @@ def report(
             raise ResightError("A run is named twice: name each run of the report once.")
         write_report(to, views, progress=progress.progress)
     print(f"{to} is a report of {len(views)} run{'s' if len(views) > 1 else ''}, {to.stat().st_size / 2**20:.1f} MiB.")
+
+
+def watch(
+    run: RunArgument,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            parser=given_path,
+            metavar="FILE",
+            help="Also write a page of curves, .html, anew after each epoch; a browser that shows it loads it again.",
+            show_default=False,
+        ),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.2, max=3600, metavar="SECONDS", help="How often to look.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Say where the run stands, and stop.")] = False,
+) -> None:
+    """Follow a run that trains elsewhere: epochs, curves, the time left.
+
+    It reads the run folder and does not disturb the run. It ends with the run; Ctrl-C ends it before.
+
+    Example: **resight watch runs/first --to live.html**
+    """
+    import sys
+    import time
+
+    from resight.live import standing
+    from resight.training.reporting import describe_epoch
+    from resight.training.run import RunFolder
+
+    folder = RunFolder.existing(run)
+    if to is not None:
+        from resight.report import check_report_file
+
+        check_report_file(to)
+    shown, warned = -1, False
+    live = None
+    if sys.stdout.isatty() and not once:
+        from rich.live import Live
+
+        live = Live(refresh_per_second=4, transient=False)
+        live.start()
+    try:
+        while True:
+            now = standing(folder)
+            if live is not None:
+                live.update(_panel(folder.path.name, now))
+            else:
+                fresh = now.metrics if once else [line for line in now.metrics if line["epoch"] > shown]
+                for line in fresh[-20:]:
+                    print(describe_epoch(line, now.epochs), flush=True)
+                if once or (now.overdue and not warned):
+                    print(_standing_sentence(now), flush=True)
+                    warned = now.overdue
+            if to is not None and now.metrics and now.epoch > shown:
+                _write_live(to, folder.path, None if now.finished or once else max(2, round(every)))
+            shown = max(shown, now.epoch if now.metrics else -1)
+            if now.finished or once:
+                break
+            time.sleep(every)
+    finally:
+        if live is not None:
+            live.stop()
+    if not once:
+        print(_standing_sentence(now))
+    if to is not None and now.metrics:
+        print(f"The page is {to}.")
+
+
+def _write_live(to: Path, run: Path, refresh: int | None) -> None:
+    from resight.report import write_report
+    from resight.view import RunView
+
+    write_report(to, [RunView(run)], only=["progress"], refresh=refresh)
+
+
+def _standing_sentence(now: Any) -> str:
+    from resight.training.reporting import duration
+
+    if now.finished:
+        return f"Epoch {now.epoch} of {now.epochs}: the run is finished."
+    if now.seconds is None:
+        return f"No epoch of {now.epochs} is finished yet; the run began {duration(now.silent)} ago."
+    text = f"Epoch {now.epoch} of {now.epochs}, {duration(now.seconds)} each: about {duration(now.left)} left."
+    if now.overdue:
+        text += f" The last epoch ended {duration(now.silent)} ago: the run may have stopped. --resume goes on with it."
+    return text
+
+
+def _panel(name: str, now: Any) -> Any:
+    """What a terminal shows of a run."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    from resight.live import sparkline
+    from resight.training.reporting import describe_epoch
+
+    curves = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for metric, text in (
+        ("loss", "loss"), ("test_mAP", "mAP"), ("test_rank1", "rank-1"), ("clusters", "clusters"),
+        ("outliers", "outliers"), ("all_ari", "ARI, all"),
+    ):  # fmt: skip
+        values = [line[metric] for line in now.metrics if isinstance(line.get(metric), int | float)]
+        if values:
+            curves.add_row(text, sparkline(values), f"{values[0]:.4g} → {values[-1]:.4g}")
+    lines = [Text(describe_epoch(line, now.epochs)) for line in now.metrics[-6:]]
+    bar = ProgressBar(total=max(now.epochs, 1), completed=now.epoch, width=40)
+    return Group(Text(name, style="bold"), bar, Text(_standing_sentence(now)), curves, *lines)

@@ -21,6 +21,7 @@ from resight.cli.options import (
     SheetOption,
     SplitOption,
     given,
+    given_gallery,
     given_path,
     read,
     reporter,
@@ -78,6 +79,15 @@ def train(
         ),
     ] = None,
     source_format: Annotated[str, typer.Option(metavar="NAME", help="Format of the source, as for --format.")] = "auto",
+    decisions: Annotated[
+        str | None,
+        typer.Option(
+            parser=given_gallery,
+            metavar="GALLERY",
+            help="A gallery whose decisions the pseudo-labels obey: confirmed pairs stay together, rejected apart.",
+            show_default=False,
+        ),
+    ] = None,
     sheet: SheetOption = None,
     resume: Annotated[
         bool,
@@ -136,6 +146,7 @@ def train(
             out,
             source=source_table,
             source_identities=source_identities,
+            decisions=decisions,
             resume=resume,
             overwrite=overwrite,
             cache=cache,
@@ -161,6 +172,7 @@ def train(
         "--source": source,
         "--source-identities": source_identities,
         "--source-format": source_format,
+        "--decisions": decisions,
         "--device": device,
     }
 

@@ -299,6 +299,17 @@ def current() -> Processes:
     return _current
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Lets one process do work for a while that the others do not share."""
+    global _current
+    before, _current = _current, _alone
+    try:
+        yield
+    finally:
+        _current = before
+
+
 def started_by_launcher() -> int:
     """How many processes a launcher started; 1 if there was none.
 

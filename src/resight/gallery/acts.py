@@ -10,12 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from resight.clustering import Links
-from resight.clustering.links import must_components, respect_links
+from resight.clustering.links import must_components
 from resight.errors import ResightError
 from resight.gallery import decisions
 from resight.gallery.decisions import Pairs
 from resight.gallery.identify import links_of
 from resight.gallery.mirror import Mirror
+from resight.gallery.review import separate
 from resight.gallery.schema import IDENTITY, SIGHTING
 from resight.gallery.store import select_in
 
@@ -98,8 +99,7 @@ def _refuse_different(connection: Connection, groups: list[list[int]]) -> None:
 def part(connection: Connection, by: str, a: int, b: int, mirror: Mirror) -> dict[str, Any]:
     """Says that two sightings are different. If they share an identity, it is divided.
 
-    Each of its sightings goes to the one of the two that it is more similar to; sightings that must be together stay
-    so. The larger part keeps the identity.
+    How is described at :func:`resight.gallery.review.separate`.
 
     Returns:
         ``decision``, ``moved``, and ``new_identities``.
@@ -122,17 +122,11 @@ def part(connection: Connection, by: str, a: int, b: int, mirror: Mirror) -> dic
         rows = np.flatnonzero(mirror.identity == identity)
         given = Pairs(pairs.must, [*pairs.cannot, (a, b)], [], [])
         links = links_of(mirror, given, rows)
-        features = mirror.vectors.take(rows)
-        labels = respect_links(np.zeros(len(rows), np.int64), features, links)
-        sizes = np.bincount(labels)
-        stay = int(np.argmax(sizes))
-        made = decisions.new_identities(connection, len(sizes) - 1)
-        number_of = dict(zip([one for one in range(len(sizes)) if one != stay], made, strict=True))
-        moves = [
-            (int(mirror.ids[row]), identity, number_of[int(label)])
-            for row, label in zip(rows, labels, strict=True)
-            if label != stay
-        ]
+        at = {int(one): place for place, one in enumerate(mirror.ids[rows])}
+        atom = must_components(len(rows), links.must)
+        leaves = separate(mirror.comparable(rows), atom, at[a], at[b])
+        made = decisions.new_identities(connection, 1)
+        moves = [(int(one), identity, made[0]) for one in mirror.ids[rows[leaves]]]
         of_now = select_in(connection, [SIGHTING.c.identity], SIGHTING.c.id, [move[0] for move in moves])
         if {row.identity for row in of_now} != {identity}:
             raise ResightError(f"Identity {identity} was changed by another process just now: look again.")

@@ -80,7 +80,7 @@ def build_queue(
     identity = mirror.identity[rows]
     group = np.where(identity > 0, identity, -1)
     queue = Queue(
-        mirror.vectors.take(rows),
+        mirror.comparable(rows),
         group,
         cannot=inside(pairs.cannot),
         must=inside(pairs.must),

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from resight.common.checks import as_array, as_path, flag, number, one_of, shown, whole
 from resight.crops import CropTable, read_crops
+from resight.crops.digests import FileDigests
 from resight.crops.images import bytes_digest
 from resight.errors import ResightError
 from resight.gallery import acts, adding, asking, decisions, erasure, exchange, identify, migrate, searching
@@ -499,9 +500,19 @@ class Gallery:
             raise ResightError(f"There is no sighting {missing[0]} in {self.name}.")
         return found
 
-    def embeddings(self, sightings: Sequence[int]) -> np.ndarray:
-        """``(n, D)`` float32 embeddings of sightings, of length 1."""
-        return self._vectors(self._ids("sightings", sightings))
+    def embeddings(self, sightings: Sequence[int], *, without_cameras: bool = False) -> np.ndarray:
+        """``(n, D)`` float32 embeddings of sightings, of length 1.
+
+        Args:
+            sightings: Their ids.
+            without_cameras: Whether to subtract the mean of each one's camera and normalise again.
+        """
+        ids = self._ids("sightings", sightings)
+        found = self._vectors(ids)
+        if not flag("without_cameras", without_cameras):
+            return found
+        mirror = self._mirror
+        return mirror.comparable(mirror.places(ids))
 
     def stored(self, sighting: int) -> bytes:
         """The bytes of a sighting's embedding as they are stored: float16 or float32."""
@@ -628,7 +639,8 @@ class Gallery:
     def reject(self, sighting: int, other: int) -> dict[str, Any]:
         """Says that two sightings are different. If they share an identity, it is divided.
 
-        Its sightings go to the one of the two that they are more similar to; the larger part keeps the identity.
+        The part of it that is most like one of the two leaves, and is a new identity. If that is the proposal of a
+        question, the parts are those of the question.
 
         Returns:
             ``decision``, ``moved`` and ``new_identities``.
@@ -813,6 +825,34 @@ class Gallery:
         return found
 
     # ── elsewhere ──
+
+    def decided(
+        self, table: CropTable, cache: str | Path
+    ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+        """What the decisions say of pairs of crops of a table, which are recognised by the contents of their files.
+
+        Args:
+            table: The crops.
+            cache: Folder where digests of files are kept, as for :meth:`resight.Model.open_cache`.
+
+        Returns:
+            Pairs of paths of one identity, and pairs of paths of different ones.
+        """
+        digests = FileDigests(table.root, Path(cache))
+        path_of: dict[str, str] = {}
+        for path, digest in zip(table.paths, digests.of(table), strict=True):
+            path_of.setdefault(digest.hex(), path)
+        digests.keep()
+        pairs = self.pairs()
+        wanted = {one for pair in (*pairs.must, *pairs.cannot) for one in pair}
+        with self._store.reading() as connection:
+            rows = select_in(connection, [SIGHTING.c.id, SIGHTING.c.digest], SIGHTING.c.id, sorted(wanted))
+        name = {row.id: path_of[row.digest] for row in rows if row.digest in path_of}
+        must, cannot = (
+            tuple((name[a], name[b]) for a, b in given if a in name and b in name)
+            for given in (pairs.must, pairs.cannot)
+        )
+        return must, cannot
 
     def export(self, to: str | Path) -> int:
         """Writes the gallery to a new folder, as Parquet and image files; returns the number of sightings."""

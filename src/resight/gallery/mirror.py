@@ -77,6 +77,7 @@ class Mirror:
         self.hidden_identities: frozenset[int] = frozenset()
         self.vectors = Vectors(self._dim, self._kind)
         self.last = 0
+        self._means: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -176,6 +177,38 @@ class Mirror:
         for name in ("ids", "camera", "track", "time", "identity", "_self_hidden"):
             setattr(self, name, getattr(self, name)[mask])
         self.vectors.keep(mask)
+
+    def comparable(self, rows: np.ndarray) -> np.ndarray:
+        """``(n, D)`` float32 embeddings of length 1, from which the mean of each one's camera is subtracted.
+
+        Much of what an embedding says is the camera. Sightings without a camera count as those of one more camera. The
+        embeddings stay as they are where there is one camera only.
+
+        Args:
+            rows: ``(n,)`` places.
+        """
+        unit = self.vectors.take(rows)
+        means = self._camera_means()
+        if len(means) < 2:
+            return unit
+        unit -= means[self.camera[rows]]
+        length = np.linalg.norm(unit, axis=1, keepdims=True)
+        return np.where(length > 1e-6, unit / np.maximum(length, 1e-6), self.vectors.take(rows))
+
+    def _camera_means(self) -> np.ndarray:
+        """``(V, D)`` float32 mean of each camera that there is; the last one is that of sightings without."""
+        if self._means is not None and self._means[0] == self.last:
+            return self._means[1]
+        known = np.unique(self.camera)
+        means = np.zeros((len(self.cameras) + 1, self._dim), np.float64)
+        for start in range(0, len(self.ids), _ROWS):
+            part, camera = self.vectors.take(slice(start, start + _ROWS)), self.camera[start : start + _ROWS]
+            for one in np.unique(camera):
+                means[one] += part[camera == one].sum(axis=0, dtype=np.float64)
+        count = np.array([(self.camera == one).sum() for one in [*range(len(self.cameras)), -1]])
+        found = (means / np.maximum(count, 1)[:, None]).astype(np.float32)
+        self._means = self.last, found if len(known) > 1 else found[:0]
+        return self._means[1]
 
     def places(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Places of sightings by id; -1 for one that is not there."""

@@ -14,12 +14,15 @@ the groups look like and are fitted to the answers by logistic regression.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
 
-from resight.clustering.links import divide
+from resight.clustering.links import divide, must_components
 
 #: Candidates kept for each group: the nearest other groups.
 _NEAREST = 6
@@ -29,8 +32,8 @@ _SLOPE = 18.0
 _PRIOR = 4.0
 #: Answers after which slope and line are fitted anew.
 _EVERY = 5
-#: Groups of at least this size are looked at for halves.
-_SPLITTABLE = 4
+#: Groups of at most this size are divided by average linkage.
+_TREE = 1500
 
 Order = Literal["gain", "size", "random"]
 
@@ -98,15 +101,14 @@ class Queue:
         for g, inside in enumerate(self._members):
             self._sum[g] = unit[inside].sum(axis=0)
         self._alive = [True] * groups
-        self._apart: list[set[int]] = [set() for _ in range(groups)]  # groups known to be different, or left open
-        self._together: set[tuple[int, int]] = set()
-        self._cannot: set[tuple[int, int]] = set()
+        self._joined: dict[int, set[tuple[int, int]]] = {}  # pairs of one identity, by either sighting
+        self._cannot: set[tuple[int, int]] = set()  # pairs that are different, or were left open
+        self._against: dict[int, set[int]] = {}  # the same by sighting
         for a, b in () if must is None else must.tolist():
-            self._together.add((min(a, b), max(a, b)))
+            self._join((min(a, b), max(a, b)))
         for pairs in (cannot, skipped):
             for a, b in () if pairs is None else pairs.tolist():
-                self._cannot.add((min(a, b), max(a, b)))
-                self._set_apart(int(self.group[a]), int(self.group[b]))
+                self._forbid((min(a, b), max(a, b)))
         self._a: list[int] = []
         self._b: list[int] = []
         self._kind: list[bool] = []  # whether it is a split; then _b indexes _halves
@@ -157,7 +159,8 @@ class Queue:
         return float(self._sum[a] @ self._sum[b]) / (len(self._members[a]) * len(self._members[b]))
 
     def _offer(self, a: int, b: int) -> None:
-        if b in self._apart[a]:
+        few, many = (a, b) if len(self._members[a]) < len(self._members[b]) else (b, a)
+        if many in self._apart(few):
             return
         self._add(a, b, False, self._similarity(a, b), len(self._members[a]) * len(self._members[b]))
 
@@ -174,29 +177,54 @@ class Queue:
             self._of_group[b].add(number)
 
     def _offer_halves(self, g: int) -> None:
+        """Offers the halves of a group; of halves that are known to be one identity, their own halves."""
         inside = self._members[g]
-        if len(inside) < _SPLITTABLE:
+        if len(inside) < 2:
             return
-        half = halves(self._unit[inside])
-        first, second = inside[half == 0], inside[half == 1]
-        if not len(first) or not len(second):
-            return
-        a, b = self._stand(first), self._stand(second)
-        if (min(a, b), max(a, b)) in self._together or (min(a, b), max(a, b)) in self._cannot:
-            return
-        s = float(self._unit[first].sum(axis=0) @ self._unit[second].sum(axis=0)) / (len(first) * len(second))
-        self._halves.append((first, second))
-        self._add(g, len(self._halves) - 1, True, s, len(first) * len(second))
+        atom = self._atoms(inside)
+        at = {sighting: place for place, sighting in enumerate(inside.tolist())}
+        for first, second in split_tree(
+            self._unit[inside], lambda one, other: self._known(inside, atom, at, one, other)
+        ):
+            one, other = inside[first], inside[second]
+            s = float(self._unit[one].sum(axis=0) @ self._unit[other].sum(axis=0)) / (len(one) * len(other))
+            self._halves.append((one, other))
+            self._add(g, len(self._halves) - 1, True, s, len(one) * len(other))
+
+    def _known(
+        self, inside: np.ndarray, atom: np.ndarray, at: dict[int, int], one: np.ndarray, other: np.ndarray
+    ) -> str:
+        """Whether the typical sightings of two parts are known to be one identity, were left open, or neither."""
+        a, b = self._stand(inside[one]), self._stand(inside[other])
+        if atom[at[a]] == atom[at[b]]:
+            return "same"
+        return "open" if (min(a, b), max(a, b)) in self._cannot else ""
+
+    def _atoms(self, inside: np.ndarray) -> np.ndarray:
+        """``(n,)`` numbers of the sets of sightings that answers made one identity."""
+        at = {sighting: place for place, sighting in enumerate(inside.tolist())}
+        pairs = {pair for one in inside.tolist() for pair in self._joined.get(one, ())}
+        known = [(at[a], at[b]) for a, b in pairs if a in at and b in at]
+        return must_components(len(inside), np.array(known, np.int64).reshape(-1, 2))
+
+    def _join(self, pair: tuple[int, int]) -> None:
+        for one in pair:
+            self._joined.setdefault(one, set()).add(pair)
 
     def _stand(self, inside: np.ndarray) -> int:
         """The most typical sighting."""
-        part = self._unit[inside]
-        return int(inside[np.argmax(part @ part.sum(axis=0))])
+        return int(inside[typical(self._unit[inside])])
 
-    def _set_apart(self, a: int, b: int) -> None:
-        if a != b:
-            self._apart[a].add(b)
-            self._apart[b].add(a)
+    def _forbid(self, pair: tuple[int, int]) -> None:
+        self._cannot.add(pair)
+        for one, other in (pair, pair[::-1]):
+            self._against.setdefault(one, set()).add(other)
+
+    def _apart(self, g: int) -> set[int]:
+        """Groups with a sighting that is known to be different from one of this group, or was left open."""
+        inside = self._members[g].tolist()
+        others = {other for one in inside if one in self._against for other in self._against[one]}
+        return {int(self.group[other]) for other in others} - {g}
 
     # ── asking ──
 
@@ -252,11 +280,10 @@ class Queue:
         if first == second:
             self._answer_within(first, a, b, same, pair)
         elif same:
+            self._join(pair)
             self._merge(first, second)
-            self._together.add(pair)
         else:
-            self._cannot.add(pair)
-            self._set_apart(first, second)
+            self._forbid(pair)
             for number in self._of_group[first] & self._of_group[second]:
                 self._open[number] = False
             for g in (first, second):
@@ -277,14 +304,20 @@ class Queue:
         if same is False:
             inside = self._members[g]
             at = {sighting: place for place, sighting in enumerate(inside.tolist())}
-            side = divide(self._unit[inside], np.arange(len(inside)), np.array([[at[a], at[b]]])) == 1
-            self._cannot.add(pair)
-            self._divide(g, inside[~side], inside[side])
-            return
-        self._together.add(pair)
+            atom = self._atoms(inside)
+            self._forbid(pair)
+            if atom[at[a]] != atom[at[b]]:
+                leaves = separate(self._unit[inside], atom, at[a], at[b])
+                self._divide(g, inside[~leaves], inside[leaves])
+                return
+        elif same:
+            self._join(pair)
+        else:
+            self._forbid(pair)
         for number in list(self._of_group[g]):
             if self._kind[number]:
                 self._open[number] = False
+        self._offer_halves(g)
 
     def _new_group(self, inside: np.ndarray) -> int:
         g = len(self._members)
@@ -294,7 +327,6 @@ class Queue:
         self._sum[g] = self._unit[inside].sum(axis=0)
         self.group[inside] = g
         self._alive.append(True)
-        self._apart.append(set())
         self._of_group.append(set())
         return g
 
@@ -311,10 +343,7 @@ class Queue:
 
     def _merge(self, first: int, second: int) -> None:
         others = {*self._retire(first), *self._retire(second)} - {first, second}
-        g = self._new_group(np.concatenate([self._members[first], self._members[second]]))
-        for other in self._apart[first] | self._apart[second]:
-            if self._alive[other]:
-                self._set_apart(g, other)
+        g = self._new_group(np.sort(np.concatenate([self._members[first], self._members[second]])))
         for other in sorted(others):
             if self._alive[other]:
                 self._offer(g, other)
@@ -324,11 +353,6 @@ class Queue:
     def _divide(self, old: int, one: np.ndarray, other: np.ndarray) -> None:
         others = set(self._retire(old))
         made = [self._new_group(part) for part in (one, other)]
-        self._set_apart(*made)
-        for apart in self._apart[old]:
-            if self._alive[apart]:
-                for g in made:
-                    self._set_apart(g, apart)
         for g in made:
             for neighbour in sorted(others):
                 if self._alive[neighbour]:
@@ -342,7 +366,7 @@ class Queue:
         size = np.array([len(inside) for inside in self._members], np.float32)
         near = (self._sum[:groups] @ self._sum[g]) / (size * len(self._members[g]))
         near[~np.array(self._alive, bool)] = -np.inf
-        near[[g, *self._apart[g]]] = -np.inf
+        near[[g, *self._apart(g)]] = -np.inf
         held = {
             self._b[n] if self._a[n] == g else self._a[n]
             for n in self._of_group[g]
@@ -364,16 +388,57 @@ class Queue:
         start, x = w.copy(), np.stack([s, np.ones(len(s))], axis=1)
         # deviations of 5 in the slope and of 0.1 in the line, shared by the prior's answers
         precision = _PRIOR * np.array([1 / 25.0, 1 / (0.1 * slope) ** 2])
-        for _ in range(25):
+
+        def cost(w: np.ndarray) -> float:
+            z = x @ w
+            return float((np.logaddexp(0, z) - y * z).sum() + 0.5 * (precision * (w - start) ** 2).sum())
+
+        for _ in range(50):  # Newton, with steps halved until the cost falls: it is convex
             p = 1 / (1 + np.exp(-np.clip(x @ w, -40, 40)))
             gradient = x.T @ (p - y) + precision * (w - start)
             hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(precision)
             step = np.linalg.solve(hessian, gradient)
-            w = w - step
-            if np.abs(step).max() < 1e-8:
+            before, share = cost(w), 1.0
+            while cost(w - share * step) > before and share > 1e-6:
+                share /= 2
+            w = w - share * step
+            if np.abs(share * step).max() < 1e-8:
                 break
         if w[0] > 1:
             self.slope, self.line = float(w[0]), float(-w[1] / w[0])
+
+
+def split_tree(unit: np.ndarray, known: Callable[[np.ndarray, np.ndarray], str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The pairs of parts of a group that are worth a question: the uppermost in a tree of parts that are not known.
+
+    The tree is that of average linkage. For more than :data:`_TREE` sightings only their two halves are looked at.
+
+    Args:
+        unit: ``(n, D)`` float32 rows of length 1, n ≥ 2.
+        known: Says of two parts whether they are one identity (``same``: their own parts are looked at), were left open
+            (``open``: they are passed over) or neither.
+
+    Returns:
+        Pairs of arrays of places.
+    """
+    size = len(unit)
+    if size > _TREE:
+        half = halves(unit)
+        one, other = np.flatnonzero(half == 0), np.flatnonzero(half == 1)
+        return [(one, other)] if len(one) and len(other) and not known(one, other) else []
+    tree, members = _tree(unit)
+    found, left = [], [2 * size - 2]
+    while left:
+        node = left.pop()
+        if node < size:
+            continue
+        first, second = tree[node - size, :2].astype(int).tolist()
+        said = known(members[first], members[second])
+        if said == "same":
+            left += [first, second]
+        elif not said:
+            found.append((members[first], members[second]))
+    return found
 
 
 def halves(unit: np.ndarray) -> np.ndarray:
@@ -392,7 +457,7 @@ def halves(unit: np.ndarray) -> np.ndarray:
         axis = gram @ axis
         length = np.linalg.norm(axis)
         if length < 1e-12:
-            return np.arange(len(unit)) % 2 if len(unit) < 2 else np.zeros(len(unit), int)
+            return np.zeros(len(unit), int)
         axis /= length
     side = axis > 0
     for _ in range(10):
@@ -406,3 +471,69 @@ def halves(unit: np.ndarray) -> np.ndarray:
             break
         side = new
     return side.astype(int)
+
+
+def _tree(unit: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The tree of average linkage, as scipy gives it, and the ascending places below each of its nodes."""
+    distance = np.maximum(1 - unit @ unit.T, 0)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), "average")
+    members: list[np.ndarray] = [np.array([place]) for place in range(len(unit))]
+    for first, second in tree[:, :2].astype(int):
+        members.append(np.sort(np.concatenate([members[first], members[second]])))
+    return tree, members
+
+
+def typical(unit: np.ndarray) -> int:
+    """The place of the row that is most similar to the mean of all rows."""
+    return int(np.argmax(unit @ unit.sum(axis=0)))
+
+
+def separate(unit: np.ndarray, atom: np.ndarray, a: int, b: int) -> np.ndarray:
+    """Which sightings of a group leave it when two of them turn out to be different.
+
+    If the two are the typical ones of two parts that :func:`split_tree` offers, one of these parts leaves: the one that
+    no answer joins to the rest of the group, or else the smaller one. Otherwise each sighting goes with the one of the
+    two that it is more similar to, and the smaller part leaves.
+
+    Args:
+        unit: ``(n, D)`` float32 rows of length 1, in ascending order of sightings.
+        atom: ``(n,)`` numbers of sets of sightings that stay together; a and b are of different sets.
+        a: Place of a sighting.
+        b: Place of another.
+
+    Returns:
+        ``(n,)`` bool; a stays and b leaves, or b stays and a leaves.
+    """
+    parts = _parts_of(unit, a, b)
+    if parts is None:
+        return divide(unit, atom, atom[[[a, b]]]) == 1
+    inside = np.zeros(len(unit), bool)
+    inside[parts[0]] = inside[parts[1]] = True
+    outside = set(atom[~inside].tolist())
+    bound = [bool(outside & set(atom[part].tolist())) for part in parts]
+    smaller = int(len(parts[1]) <= len(parts[0]))
+    leaving = smaller if bound[0] == bound[1] else int(bound[0])
+    leaves = np.zeros(len(unit), bool)
+    leaves[parts[leaving]] = True
+    own = atom[(a, b)[leaving]]
+    leaves &= ~np.isin(atom, np.unique(atom[~leaves]))  # sets that are on both sides stay
+    leaves |= atom == own
+    return leaves
+
+
+def _parts_of(unit: np.ndarray, a: int, b: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The two parts, below one node of the tree, whose typical sightings are a and b, in this order."""
+    size = len(unit)
+    if size > _TREE:
+        half = halves(unit)
+        pairs = [(np.flatnonzero(half == 0), np.flatnonzero(half == 1))]
+    else:
+        tree, members = _tree(unit)
+        pairs = [(members[int(first)], members[int(second)]) for first, second in tree[::-1, :2]]
+    for one, other in pairs:
+        for first, second in ((one, other), (other, one)):
+            found = a in first and b in second
+            if found and first[typical(unit[first])] == a and second[typical(unit[second])] == b:
+                return first, second
+    return None

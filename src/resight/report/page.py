@@ -15,7 +15,7 @@ from resight.comparison import ScoredRun, compare_scores
 from resight.crops.cache import Progress
 from resight.errors import ResightError
 from resight.report.blocks import Block, Pictures, Section
-from resight.report.sections import SECTIONS, facts
+from resight.report.sections import LIVE, SECTIONS, facts
 from resight.sentences import comparison_rows, describe_comparison
 from resight.show import CURVES, curve_series
 from resight.view import RunView
@@ -60,7 +60,7 @@ def write_report(
         runs = [runs]
     if not isinstance(runs, list | tuple) or not runs:
         raise ResightError(f"A report is of a list of run folders, not of {shown(runs)}.")
-    if wrong := [name for name in only or () if name not in SECTIONS]:
+    if wrong := [name for name in only or () if name not in SECTIONS | LIVE]:
         raise ResightError(f"There is no section '{wrong[0]}' of a report: choose of {', '.join(SECTIONS)}.")
     views = [run if isinstance(run, RunView) else RunView(run) for run in runs]
     try:
@@ -75,7 +75,7 @@ def write_report(
         for place, name in enumerate(names):
             if progress is not None:
                 progress(f"report of {seen.name}: {name}", place, len(names) + 1)
-            section = SECTIONS[name](seen, pictures)
+            section = (SECTIONS | LIVE)[name](seen, pictures)
             if section is not None:
                 made.append(section)
             if progress is not None:

@@ -19,6 +19,7 @@ from resight.analysis import (
 )
 from resight.crops import GALLERY, JUNK, QUERY, CropTable
 from resight.errors import ResightError
+from resight.live import standing
 from resight.pictures import heat_map, spread_over
 from resight.report.blocks import Block, Cell, Pictures, Section, Strip
 from resight.sentences import RATES, describe_scores, percent
@@ -27,8 +28,8 @@ from resight.training.config import setting_origins
 from resight.training.reporting import duration
 from resight.view import RunView
 
-#: Losses and other numbers of an epoch that have no chart of their own.
-_NOT_LOSSES = ("epoch", "lr", "clusters", "outliers", "steps", "neighbour_recall", "centroids")
+#: Sources of crops whose times are those that a person gave; data sets count frames of each camera by itself.
+_ONE_CLOCK = ("csv", "parquet", "table")
 
 
 def scores(seen: RunView, pictures: Pictures) -> Section | None:
@@ -63,7 +64,16 @@ def scores(seen: RunView, pictures: Pictures) -> Section | None:
     return Section("scores", "Scores", blocks)
 
 
-def training(seen: RunView, pictures: Pictures) -> Section | None:
+def progress(seen: RunView, pictures: Pictures) -> Section | None:
+    """What a run that still trains can show: its curves and where it stands, without its crops."""
+    now = standing(seen.run)
+    pace = "" if now.seconds is None else f", {duration(now.seconds)} each, about {duration(now.left or 0)} left"
+    text = f"Epoch {now.epoch} of {now.epochs}{'; the run is finished' if now.finished else pace}."
+    drawn = training(seen, pictures, mixture=False)
+    return Section("progress", "Progress", [Block(text), *(drawn.blocks if drawn else [])])
+
+
+def training(seen: RunView, pictures: Pictures, *, mixture: bool = True) -> Section | None:
     """Curves of losses, scores and pseudo-labels by epoch."""
     lines = seen.metrics
     if not lines:
@@ -76,21 +86,23 @@ def training(seen: RunView, pictures: Pictures) -> Section | None:
             chart = charts.line_chart(series, title=title, y=y, size=(4.2, 2.7))
             drawn.append(charts.chart_svg(chart, f"{title}: {_ends(series)}"))
 
-    losses = {
-        name: name.removeprefix("loss_")
-        for line in lines
-        for name, value in line.items()
-        if (name == "loss" or name.startswith("loss_")) and isinstance(value, float)
-    }
-    draw("Loss", losses, "loss")
+    draw("Loss", {name: name for name in ("loss", *_terms(lines[-1]))}, "loss")
     draw("Scores of the test crops", {"test_mAP": "mAP", "test_rank1": "rank-1"}, "fraction of 1")
     draw("Clusters and outliers", {"clusters": "clusters", "outliers": "outliers"}, "number")
     draw("Pseudo-labels against identities", {"all_ari": "ARI, all", "ari": "ARI, clustered"}, "index")
     draw("Learning rate", {"lr": "learning rate"}, "")
-    if mixture := _mixture(seen):
-        chart = charts.line_chart(mixture, title="Cameras within clusters", y="", size=(4.2, 2.7))
-        drawn.append(charts.chart_svg(chart, f"Cameras within clusters: {_ends(mixture)}"))
+    if mixture and (mixed := _mixture(seen)):
+        chart = charts.line_chart(mixed, title="Cameras within clusters", y="", size=(4.2, 2.7))
+        drawn.append(charts.chart_svg(chart, f"Cameras within clusters: {_ends(mixed)}"))
     return Section("training", "Training", [Block(charts=drawn)])
+
+
+def _terms(record: dict[str, Any]) -> list[str]:
+    """The terms of the loss in an epoch's metrics: they stand between the gradient's norm and the clusters."""
+    names = list(record)
+    if "gradient_norm" not in names or "clusters" not in names:
+        return []
+    return names[names.index("gradient_norm") + 1 : names.index("clusters")]
 
 
 def _ends(series: dict[str, tuple[list[float], list[float]]]) -> str:
@@ -383,6 +395,8 @@ def ways(seen: RunView, pictures: Pictures, most: int = 16) -> Section | None:
     table = seen.trained
     if table.camera is None or table.time is None or not (seen.labels >= 0).any():
         return None
+    if table.source not in _ONE_CLOCK:
+        return None
     found = [way for way in journeys(seen.labels, table.camera, table.time, most=most) if len(way.stays) > 1]
     if not found:
         return None
@@ -459,6 +473,10 @@ SECTIONS: dict[str, Callable[[RunView, Pictures], Section | None]] = {
 
 def _counted(number: int, word: str) -> str:
     return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+#: Sections of a run that still trains.
+LIVE: dict[str, Callable[[RunView, Pictures], Section | None]] = {"progress": progress}
 
 
 def _code(table: CropTable, row: int) -> int | None:

@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from resight.clustering import PseudoLabels, clustering_quality
+from resight.analysis import camera_mixture
+from resight.clustering import PseudoLabels, clustering_quality, respect_links
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
-from resight.common.processes import Processes, joined, launched_rank, own_device
+from resight.common.processes import Processes, alone, joined, launched_rank, own_device
 from resight.common.version import __version__
 from resight.crops import CropTable
 from resight.crops.pixels import Images
@@ -24,7 +25,7 @@ from resight.encoders import Encoder, channel_statistics, embed_images
 from resight.errors import ResightError
 from resight.methods import EpochData
 from resight.training.config import TrainConfig, unread_settings
-from resight.training.data import TrainingData
+from resight.training.data import Decisions, TrainingData
 from resight.training.epoch import train_epoch
 from resight.training.learner import Learner
 from resight.training.reporting import Reporter
@@ -35,6 +36,8 @@ from resight.training.watch import Watch
 
 #: Called after an epoch with the encoder to use. What it returns is added to the epoch's metrics under ``test_``.
 Evaluate = Callable[[Encoder], dict[str, Any]]
+#: Draws an epoch's clusters for a tracker, from images, table, features and labels, as a Pillow image.
+Draw = Callable[[Images, CropTable, np.ndarray, np.ndarray], Any]
 
 
 def fit(
@@ -44,12 +47,14 @@ def fit(
     *,
     source: CropTable | None = None,
     source_identities: int | None = None,
+    decisions: Decisions | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str | torch.device = "auto",
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
     evaluate: Evaluate | None = None,
+    draw: Draw | None = None,
 ) -> RunFolder:
     """Trains a method on the ``train`` rows of a table.
 
@@ -67,6 +72,7 @@ def fit(
         out: The run folder.
         source: Labelled crops of other identities, for a method that needs them.
         source_identities: Use only this many identities of the source; all if not given.
+        decisions: What people decided of pairs of crops: the pseudo-labels of every epoch obey it.
         resume: Go on after the last whole epoch found in ``out``, or start if there is none. Settings that may change
             within a run (:data:`resight.training.run.CHANGEABLE`) may differ from before; what changes is written down.
         overwrite: Replace the run in ``out``. A run of which no epoch was finished is replaced without.
@@ -75,6 +81,7 @@ def fit(
         reporter: Gets progress and metrics.
         evaluate: Called before the first epoch, every ``evaluate_every`` epochs (if that is not 0), and after the last;
             in every process.
+        draw: Called with each epoch's clusters that a tracker gets a picture of: as often as ``evaluate``.
 
     Returns:
         The run folder.
@@ -102,6 +109,7 @@ def fit(
                 device=device,
                 source=source,
                 source_identities=source_identities,
+                decisions=decisions,
                 reporter=reporter,
             )
             data = processes.in_turn(open_data)
@@ -110,7 +118,7 @@ def fit(
             with run.saying_where_it_stands(config.epochs):
                 if processes.first:
                     tracker.start()
-                _train(learner, data, run, first_epoch, tracker, reporter, evaluate)
+                _train(learner, data, run, first_epoch, tracker, reporter, evaluate, draw)
                 tracker.end()
                 processes.wait()
     return run
@@ -124,6 +132,7 @@ def _check_agreement(processes: Processes, config: TrainConfig, data: TrainingDa
         "settings": config.model_dump_json(),
         "crops": (data.fingerprint, len(data.pixels)),
         "source crops": source,
+        "decisions": None if data.links is None else [data.links.must.tolist(), data.links.cannot.tolist()],
         "kinds of device": data.device.type,
     }
     for rank, said in enumerate(processes.all_say(own)):
@@ -140,6 +149,11 @@ def _begin(
 ) -> tuple[Learner, int]:
     """The learner and the number of epochs that it has trained; starts the run folder or goes on with it."""
     learner, state, changes = _open_learner(config, data, run, resume, reporter)
+    if data.links is not None:
+        reporter.say(
+            f"Decisions of {data.decisions}: {len(data.links.must)} pairs of one identity and {len(data.links.cannot)} "
+            "of different ones among the crops to train on."
+        )
     for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
         reporter.say(sentence)
     if not state:
@@ -185,6 +199,7 @@ def _train(
     tracker: Tracker,
     reporter: Reporter,
     evaluate: Evaluate | None,
+    draw: Draw | None,
 ) -> None:
     """Trains the epochs that are left."""
     config, processes = learner.config, learner.processes
@@ -208,7 +223,7 @@ def _train(
             now = data.epoch_data(epoch, *_embed(learner, data, plan.embed, reporter))
         with clock("label"), explained_memory("labelling", "Train on fewer crops, or close other programs."):
             reporter.progress("clustering", 0, 1)
-            found = _label(learner, now)
+            found = _label(learner, data, now)
             reporter.progress("clustering", 1, 1)
         with clock("train"), explained_memory("a training step", _smaller_steps(config)):
             losses = train_epoch(learner, data, now, plan, found.labels, reporter)
@@ -228,10 +243,31 @@ def _train(
             if config.keep_every and (epoch + 1) % config.keep_every == 0:
                 run.keep_weights(epoch + 1)
             run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
-        tracker.log(record)
+        if processes.first and tracker.follows:
+            with alone():
+                tracker.log(record | _mixture(data, found.labels))
+                if draw is not None and data.needs.groups and (last or (epoch + 1) % every == 0):
+                    _send_clusters(tracker, draw, data, now.features, found.labels, epoch + 1)
         reporter.epoch(record, config.epochs, found.sentences)
         for sentence in watch.look(found.labels) if data.needs.groups and not data.needs.identities else ():
             reporter.say(sentence)
+
+
+def _mixture(data: TrainingData, labels: np.ndarray) -> dict[str, float]:
+    """How the clusters mix cameras, for trackers; empty where cameras are not known."""
+    camera = data.pixels.table.camera
+    if camera is None or not data.needs.groups:
+        return {}
+    return {f"cameras_{name}": value for name, value in camera_mixture(labels, camera).items()}
+
+
+def _send_clusters(
+    tracker: Tracker, draw: Draw, data: TrainingData, features: np.ndarray, labels: np.ndarray, epoch: int
+) -> None:
+    """Sends a picture of an epoch's clusters, if crops were embedded and some clustered."""
+    if len(features) == len(labels) and (labels >= 0).any():
+        whole = features[:, 0] if features.ndim == 3 else features
+        tracker.picture("clusters", draw(data.pixels.images, data.pixels.table, whole, labels), epoch)
 
 
 def run_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bfloat16"]:
@@ -254,9 +290,12 @@ def _smaller_steps(config: TrainConfig) -> str:
     )
 
 
-def _label(learner: Learner, now: EpochData) -> PseudoLabels:
-    """The method's labels. Every process computes them, with a share of the search; the first one's are used."""
+def _label(learner: Learner, data: TrainingData, now: EpochData) -> PseudoLabels:
+    """The method's labels, changed as decisions ask. Every process computes them; the first one's are used."""
     found = learner.method.label(now)
+    if data.links is not None:
+        whole = now.features if now.features.ndim == 2 else now.features[:, 0]
+        found = replace(found, labels=respect_links(found.labels, whole, data.links))
     learner.send_method()
     if learner.processes.count == 1:
         return found

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from resight.common.files import CannotWrite
 from resight.common.processes import current
 from resight.errors import ResightError
@@ -14,7 +16,7 @@ from resight.training.run import RunFolder
 
 
 class Tracker:
-    """Sends the metrics of each epoch to the tracker that a run's settings name; does nothing for ``none``.
+    """Sends metrics and pictures of epochs to the tracker that a run's settings name; does nothing for ``none``.
 
     Args:
         config: The settings, which the tracker records.
@@ -63,6 +65,36 @@ class Tracker:
             numbers = {name: value for name, value in record.items() if isinstance(value, int | float)}
             with self._explained():
                 self._accelerator.log(numbers, step=record["epoch"])
+
+    @property
+    def follows(self) -> bool:
+        """Whether there is a tracker to send to."""
+        return self._accelerator is not None
+
+    def picture(self, name: str, picture: Any, epoch: int) -> None:
+        """Sends a picture.
+
+        Args:
+            name: What it is called, the same in every epoch.
+            picture: A Pillow image.
+            epoch: The epoch that it shows.
+
+        Raises:
+            ResightError: the tracker failed.
+        """
+        if self._accelerator is None:
+            return
+        with self._explained():
+            if self._config.tracker == "mlflow":
+                import mlflow
+
+                mlflow.log_image(picture, f"{name}/{epoch:04d}.png")
+                return
+            tracker = self._accelerator.get_tracker(self._config.tracker)
+            if self._config.tracker == "wandb":
+                tracker.log_images({name: [picture]}, step=epoch)
+            else:
+                tracker.log_images({name: np.asarray(picture)[None]}, step=epoch, dataformats="NHWC")
 
     def end(self) -> None:
         """Closes the tracker.

@@ -1,0 +1,93 @@
+"""Write docs/paper-studies.md: every study of the papers' tables and figures, with what was measured here.
+
+    resight study NAME --quick --out runs/studies      # for each study to be measured
+    python docs/make_paper_studies.py runs/studies
+
+Tables are taken from the folders of the quick studies, figures are copied to docs/images/studies. A study that was not
+run is listed with its command. Only studies on synthetic people are taken: no picture of a real person is shown.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from resight.study import find_study, list_studies, quick_worlds
+
+DOCS = Path(__file__).resolve().parent
+IMAGES = DOCS / "images" / "studies"
+PAPERS = {
+    "adtc": "ADTC (Ji et al. 2020)",
+    "pplr": "PPLR (Cho et al. 2022)",
+    "mar": "MAR (Yu et al. 2019)",
+    "gam": "GAM, IDL and ACL (Nikhal and Riggan 2021)",
+    "dcmip": "DCMIP (Zou et al. 2023)",
+}
+HEAD = """# Tables and figures of the papers
+
+<!-- Written by docs/make_paper_studies.py: run the script instead of changing this page. -->
+
+Every table and figure of the five papers is a command:
+
+```sh
+pip install --constraint constraints.txt '.[report]'
+resight study --list
+resight study adtc-table-2 --quick                                                  # minutes, on synthetic people
+resight study adtc-table-2 --data market1501 --source dukemtmc --seed 0 --seed 1    # the published settings, on a GPU
+```
+
+A study trains what is missing and writes `table.md`, `table.csv` and its figures to `runs/studies/NAME`. Runs are named
+by a hash of their settings and crops, so studies share them, and a study that was stopped goes on. `--row` and `--seed`
+choose, `KEY=VALUE` changes a setting of all rows, `--table` writes what is finished and trains nothing. A YAML file of
+your own works like those in `src/resight/studies`.
+
+Several seeds are shown as mean (least–largest). Differences are from the row named as baseline, in points of mAP, with
+95 % intervals by a [paired bootstrap over queries](using-a-model.md#differences-between-runs).
+
+The figures below are of the **quick size**: a quarter-width ResNet-18 at 64×32 pixels, 6 epochs of 12 batches of 32
+crops, {target} crops of {people} synthetic people{seeds}. They show that a study runs and what it prints. They do not
+tell methods apart; the papers' own figures, of ResNet-50 on real people, stand beside them. Seconds and minutes were
+measured with other programs on the same core. Commit {commit}.
+"""
+
+
+def main() -> None:
+    """Writes the page and the pictures."""
+    out = Path(sys.argv[1])
+    shutil.rmtree(IMAGES, ignore_errors=True)
+    IMAGES.mkdir(parents=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=DOCS, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    world = quick_worlds()["target"]
+    blocks = [
+        HEAD.format(target=world["crops"], people=world["identities"], seeds=", seed 0", commit=f"`{commit}`").strip()
+    ]
+    studies = {name: find_study(name) for name in list_studies()}
+    for prefix, title in PAPERS.items():
+        blocks.append(f"## {title}")
+        for name, study in studies.items():
+            if not name.startswith(f"{prefix}-"):
+                continue
+            place = study.paper.split(", ", 1)[-1]
+            blocks.append(f"### {study.title}\n\n{place[0].upper()}{place[1:]}. `resight study {name}`")
+            blocks.append(" ".join(study.about.split()))
+            folder = out / f"{name}-quick"
+            if not (folder / "table.md").is_file():
+                blocks.append("*Not measured here yet.*")
+                continue
+            lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()
+            blocks.append("\n".join(line for line in lines if line.startswith("|")))
+            pictures = []
+            for file in sorted([*folder.glob("*.svg"), *folder.glob("*.png")]):
+                shutil.copyfile(file, IMAGES / f"{name}-{file.name}")
+                pictures.append(f"![{study.title}: {file.stem}](images/studies/{name}-{file.name})")
+            if pictures:
+                blocks.append("\n".join(pictures))
+    (DOCS / "paper-studies.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Confidence, distances and journeys, against slow loops."""
+
+import numpy as np
+import pytest
+
+from resight.analysis import confidence, distance_order, journeys
+from resight.errors import ResightError
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def test_confidence_against_a_loop():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(50, 6)), rng.integers(-1, 5, 50)
+    labels[7] = 8  # alone in its cluster
+    rows = [unit(row) for row in features]
+    found = confidence(features, labels)
+    for row in range(50):
+        own = [other for other in range(50) if labels[other] == labels[row] and other != row]
+        if labels[row] < 0 or not own:
+            assert np.isnan(found[row])
+            continue
+        mine = unit(sum(rows[other] for other in own)) @ rows[row]
+        others = [
+            unit(sum(rows[other] for other in range(50) if labels[other] == one)) @ rows[row]
+            for one in set(labels) - {-1, labels[row]}
+        ]
+        assert found[row] == pytest.approx(mine - max(others), abs=1e-6)
+
+
+def test_confidence_of_outliers_and_of_one_cluster():
+    features = np.random.default_rng(1).normal(size=(4, 3))
+    assert np.isnan(confidence(features, np.full(4, -1))).all()
+    assert np.isfinite(confidence(features, np.zeros(4, int))).all()
+    with pytest.raises(ResightError):
+        confidence(features, np.zeros(3, int))
+
+
+def test_distances_are_sorted():
+    features = np.random.default_rng(2).normal(size=(9, 4)) + 2
+    order, distance = distance_order(features)
+    rows = np.stack([unit(row) for row in features])
+    centre = unit(rows.mean(axis=0))
+    assert sorted(order.tolist()) == list(range(9))
+    assert np.allclose(distance, np.sort(1 - rows @ centre))
+    assert np.allclose(distance, (1 - rows @ centre)[order])
+
+
+def test_journeys_have_a_stay_per_camera_in_a_row():
+    labels = np.array([0, 0, 0, 0, 1, 1, -1])
+    camera = np.array([1, 2, 1, 1, 3, 3, 5])
+    time = np.array([10.0, 20.0, 12.0, 30.0, 5.0, 1.0, 0.0])
+    first, second = journeys(labels, camera, time)
+    assert (first.cluster, first.rows.tolist()) == (0, [0, 2, 1, 3])
+    assert first.stays == ((1, 10.0, 12.0, 2), (2, 20.0, 20.0, 1), (1, 30.0, 30.0, 1))
+    assert (second.cluster, second.stays) == (1, ((3, 1.0, 5.0, 2),))
+    assert len(journeys(labels, camera, time, most=1)) == 1
+    with pytest.raises(ResightError, match="one number per label"):
+        journeys(labels, camera, time[:3])
