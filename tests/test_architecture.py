@@ -22,12 +22,12 @@ FLOORS = (
     ("training",),
     ("model",),
     ("scoring", "sentences", "charts", "pictures", "live"),
-    ("view",),
+    ("gallery", "view"),
     ("transfer", "comparison", "entry", "export"),
     ("show",),
     ("report",),
     ("study",),
-    ("demo",),
+    ("demo", "bench"),
     ("cli",),
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}

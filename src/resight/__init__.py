@@ -17,6 +17,7 @@ from resight.common.version import __version__
 #: Public names and where they live; loaded on first use, so that ``import resight`` is quick.
 _PLACES = {
     "CropTable": "resight.crops",
+    "Gallery": "resight.gallery",
     "Model": "resight.model",
     "ResightError": "resight.errors",
     "compare": "resight.comparison",
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from resight.crops import CropTable, identity_split, read_crops
     from resight.entry import train
     from resight.errors import ResightError
+    from resight.gallery import Gallery
     from resight.model import Model, load
     from resight.scoring import evaluate
     from resight.synthesis import synthetic
 
 __all__ = [
     "CropTable",
+    "Gallery",
     "Model",
     "ResightError",
     "__version__",

@@ -57,6 +57,7 @@ def run_demo(
     *,
     settings: Sequence[str] = (),
     crops: int = 4000,
+    overwrite: bool = False,
     device: str | torch.device = "auto",
     reporter: Reporter | None = None,
 ) -> Demo:
@@ -68,6 +69,7 @@ def run_demo(
         out: Folder for everything.
         settings: Settings that differ from the recipe's, as ``key=value``.
         crops: Crops in the world.
+        overwrite: Train anew instead of going on with an earlier call's run. The world is used again.
         device: Where to compute, as for :func:`resight.entry.train`.
         reporter: Reports progress; silent if not given.
 
@@ -93,7 +95,9 @@ def run_demo(
     reporter.header(
         *describe_run(training, made.table, recipe=RECIPE, precision=precision, device=device, out=run_folder)
     )
-    model = train_config(training, made.table, run_folder, resume=True, device=device, reporter=reporter)
+    model = train_config(
+        training, made.table, run_folder, resume=not overwrite, overwrite=overwrite, device=device, reporter=reporter
+    )
     run = model.run
     assert run is not None
     records = run.read_metrics()

@@ -11,7 +11,8 @@ import torch
 from resight.common.checks import as_path, flag, instance
 from resight.common.devices import resolve_device
 from resight.common.memory import explained_memory
-from resight.crops import CropTable, read_crops
+from resight.common.processes import launched_rank, own_device
+from resight.crops import TRAIN, CropTable, read_crops
 from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
 from resight.errors import ResightError
@@ -19,6 +20,7 @@ from resight.model import Model, load
 from resight.pictures import cluster_sheet
 from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
 from resight.training.config import TrainConfig, build_config
+from resight.training.data import Decisions
 from resight.training.loop import fit, run_precision, smaller_embedding
 from resight.training.reporting import Reporter
 from resight.training.run import RunFolder
@@ -33,6 +35,7 @@ def train(
     settings: dict[str, Any] | Sequence[str] = (),
     source: CropTable | str | Path | None = None,
     source_identities: int | None = None,
+    decisions: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     cache: str | Path | None = None,
@@ -53,6 +56,8 @@ def train(
         source: Labelled crops of other identities, a table or a path, for a method that learns from them as well.
         source_identities: How many identities of the source to use, the first in the order of their numbers; all if not
             given.
+        decisions: A gallery: what was decided there of pairs of the crops, the pseudo-labels of every epoch obey. For
+            methods that cluster all crops in every epoch.
         resume: Go on with the run in ``out``, or start it if it is not there. Without a recipe, its own settings are
             used, with ``settings`` as changes: ``{"epochs": 40}`` trains longer. Settings that say what the run is,
             such as those of the encoder, cannot change.
@@ -61,6 +66,9 @@ def train(
         device: Where to train and to compute afterwards: ``cpu``, ``cuda``, ``cuda:N`` (GPU number N), or ``auto``: a
             GPU if there is one, else the CPU. Apple's MPS is not supported, because clustering needs float64.
         reporter: Reports progress; silent if not given.
+
+    Where ``torchrun`` or ``accelerate launch`` started several processes, they share the work: each calls this with the
+    same arguments and gets the model, and the first one writes the run folder (docs/many-processes.md).
 
     Returns:
         The trained model; its ``run`` has the metrics.
@@ -81,6 +89,7 @@ def train(
         out,
         source=source,
         source_identities=source_identities,
+        decisions=decisions,
         resume=resume,
         overwrite=overwrite,
         cache=cache,
@@ -96,6 +105,7 @@ def train_config(
     *,
     source: CropTable | None = None,
     source_identities: int | None = None,
+    decisions: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     cache: str | Path | None = None,
@@ -105,12 +115,13 @@ def train_config(
     """:func:`train` with settings that are resolved and tables that are read; arguments and errors are the same."""
     if source is None and source_identities is not None:
         raise ResightError("A number of source identities was given, but no source: name it with --source PATH.")
-    device = resolve_device(device)
+    device = own_device(resolve_device(device))
     out, resume = as_path("The run folder", out), flag("resume", resume)
     cache = out.parent / "pixels" if cache is None else as_path("The folder of decoded crops", cache)
     if reporter is not None:
         instance("reporter", reporter, Reporter, "resight.training.reporting has some")
     reporter = reporter or Reporter()
+    decided = None if decisions is None else _decisions(decisions, table, cache)
     scored = can_be_scored(table)
     scores: dict[str, Any] = {}
     pixels: PixelCache | None = None  # opened once: opening reads every file to hash it
@@ -129,6 +140,7 @@ def train_config(
         out,
         source=source,
         source_identities=source_identities,
+        decisions=decided,
         resume=resume,
         overwrite=overwrite,
         cache=cache,
@@ -137,6 +149,8 @@ def train_config(
         draw=cluster_sheet,
         device=device,
     )
+    if launched_rank() > 0:  # what follows is written by the first process
+        return load(run.path, device)
     with run.lock(), run.saying_where_it_stands(config.epochs):
         model = load(run.path, device)
         if scored:
@@ -145,6 +159,14 @@ def train_config(
                     score(model.encoder)
             save_evaluation(run, scores)
     return model
+
+
+def _decisions(gallery: str | Path, table: CropTable, cache: Path) -> Decisions:
+    """What a gallery's decisions say of the crops to train on."""
+    from resight.gallery import Gallery
+
+    with Gallery(gallery, device="cpu") as opened:
+        return Decisions(opened.name, *opened.decided(table.subset(TRAIN), cache))
 
 
 def resolve_config(

@@ -13,17 +13,19 @@ import torch
 
 from resight import __version__
 from resight.cli.app import app
+from resight.cli.gallery import COMMANDS as GALLERY_COMMANDS
 from resight.crops import FORMATS
 from resight.encoders import Encoder
 
 COMMANDS = (
-    "train", "demo", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "watch", "study",
-    "check", "synth", "thin", "methods", "recipes",
+    "train", "demo", "bench", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "watch",
+    "study", "search", "identify", "check", "synth", "thin", "methods", "recipes",
 )  # fmt: skip
 #: Commands that compute with a model, each with what it needs besides a run folder.
 COMPUTING = {
     "train": ("cluster_contrast", "--data", "/nowhere"),
     "demo": (),
+    "bench": ("cluster_contrast",),
     "evaluate": ("RUN", "--data", "/nowhere"),
     "transfer": ("RUN", "--source-data", "/nowhere", "--data", "/nowhere"),
     "embed": ("RUN", "--data", "/nowhere", "--to", "e.npz"),
@@ -37,14 +39,14 @@ COMPUTING = {
 def test_version_and_help(resight: Callable[..., tuple[int, str, str]]) -> None:
     assert resight("--version")[1] == f"resight {__version__}\n"
     assert [command.callback.__name__ for command in app.registered_commands if command.callback] == list(COMMANDS)
-    for command in COMMANDS:
-        status, out, _ = resight(command, "--help")
+    for command in (*COMMANDS, *(f"gallery {name}" for name in GALLERY_COMMANDS)):
+        status, out, _ = resight(*command.split(), "--help")
         assert status == 0
         assert f"Example: resight {command}" in " ".join(out.split())
 
 
 def test_help_of_each_picture(resight: Callable[..., tuple[int, str, str]]) -> None:
-    (group,) = app.registered_groups
+    (group,) = [group for group in app.registered_groups if group.name == "show"]
     assert group.typer_instance is not None
     shown = [command.callback.__name__ for command in group.typer_instance.registered_commands if command.callback]
     assert shown == ["ranks", "clusters", "attention", "tsne", "curves", "cameras"]
@@ -129,6 +131,8 @@ def test_a_gpu_is_used_unless_something_else_is_asked_for(
         (["describe", "RUN", "--data", "CROPS", "--to", "d.txt"], ".csv or .parquet"),
         (["train", "cluster_contrast", "--data", "CROPS", "--source", "CROPS"], "does not learn from a source"),
         (["recipes", "nothing"], "There is no method"),
+        (["bench", "nothing"], "There is no method 'nothing'"),
+        (["bench", "cluster_contrast", "epoch=3"], "Did you mean 'epochs'?"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -115,8 +115,10 @@ def _judge_command(case: Case, done: Done) -> Verdict:
     lines = [line for line in done.err.splitlines() if line.strip()]
     if done.status != 2 or not lines:
         return Verdict(UNCLEAR, f"status {done.status}, {done.err[-300:]!r}")
-    if lines[0].startswith("Usage: "):  # an option that does not exist or cannot have the value, in a box
-        return _sentence(case, " ".join(line.strip("│ ") for line in lines[2:] if "─" not in line))
+    if lines[0].startswith(
+        ("Usage: ", "╭─ Error ")
+    ):  # an option that does not exist or cannot have the value, in a box
+        return _sentence(case, " ".join(line.strip("│ ") for line in lines if line.startswith("│")))
     begins = [number for number, line in enumerate(lines) if line.startswith("resight: ")]
     return _sentence(case, "\n".join(lines[begins[0] :]) if begins else done.err)
 

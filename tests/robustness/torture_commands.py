@@ -249,7 +249,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         stage, "train",
         lambda: ["train", "cluster_contrast", "--data", data, "--out", new("run"), *cache, *words],
         {
-            "RUN": (1, (*NO_WORD, "Cluster_Contrast", "mar", "adtc", "supervised_")),
+            "RUN": (1, (*NO_WORD, "Cluster_Contrast", "mar", "supervised_")),
             "--data": paths("crops"), "--format": shared["--format"], "--device": shared["--device"],
             "--cache": shared["--cache"], **split,
             "--recipe": (*NO_WORD, stage.text, stage.root, stage.root / "missing.yaml"),
@@ -282,6 +282,13 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     ):
         call = functools.partial(command, "train", "mar", "--data", data, *options, *cache, "precision=float32")
         yield Case(f"train mar {' '.join(map(str, options))}"[:60], call, SENTENCE)
+    for wrong in (
+        ["nothing"], [""], ["cluster_contrast", "--crops", 0], ["cluster_contrast", "--crops", "abc"],
+        ["cluster_contrast", "--steps", -1], ["cluster_contrast", "--device", "mps"],
+        ["cluster_contrast", "--recipe", "missing"], ["cluster_contrast", "epochs=0"], ["cluster_contrast", "a.b=1"],
+        ["pplr", "encoder.parts=0"], ["cluster_contrast", "encoder.weights=none", "method=5"],
+    ):  # fmt: skip
+        yield Case(f"bench {' '.join(map(str, wrong))}", functools.partial(command, "bench", *wrong), SENTENCE)
     for words_given in ([], ["--help"], ["--version"]):
         yield Case(f"resight {' '.join(words_given)}", functools.partial(command, *words_given), EITHER)
     for name in ("nonsense", "", "-x", "--nonsense", "Train", "é", "[bold]"):
@@ -289,6 +296,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     for name in (
         "train",
         "demo",
+        "bench",
         "evaluate",
         "compare",
         "transfer",
@@ -304,7 +312,96 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         yield Case(f"{name} --nonsense", functools.partial(command, name, "--nonsense"), SENTENCE)
         if name != "demo":
             yield Case(f"{name} without anything", functools.partial(command, name), SENTENCE)
+    yield from _galleries(stage, paths, shared)
     yield from _processes(stage)
+
+
+_GALLERIES: dict[Any, Any] = {}
+
+
+def _gallery(stage: Stage) -> Any:
+    """A gallery of all crops, with identities, that cases only read."""
+    if stage.root not in _GALLERIES:
+        place = _new_gallery(stage)
+        command("identify", place, "k1=6", "k2=2", "min_samples=2", "eps=0.7", "--device", "cpu")
+        _GALLERIES[stage.root] = place
+    return _GALLERIES[stage.root]
+
+
+def _new_gallery(stage: Stage, filled: bool = True) -> Any:
+    place = stage.fresh("gallery")
+    command("gallery", "create", place, "--run", stage.run, "--device", "cpu")
+    if filled:
+        command("gallery", "add", place, "--data", stage.crops, "--device", "cpu")
+    return place
+
+
+def _galleries(
+    stage: Stage, paths: Callable[[str], tuple[object, ...]], shared: dict[str, tuple[object, ...]]
+) -> Iterator[Case]:
+    """The commands of galleries."""
+    new, data = stage.fresh, stage.crops
+    image = sorted(stage.crops.iterdir())[0]
+    places = ("", stage.root / "missing", stage.text, stage.text / "below", "a\0b", "x" * 300, stage.empty, stage.crops,
+              "/dev/null", "mysql://host/x", "postgresql://127.0.0.1:9/x", "nonsense://", "://")  # fmt: skip
+    times = ("soon", "", "nan", "inf", "2026-13-45", "1e999", "[1]", "x" * 300)
+    drawn = (new("a"), new("a.txt"), "/proc/a.png", stage.root, stage.text / "a.png")
+    yield from _vary(
+        stage, "gallery create", lambda: ["gallery", "create", new("g"), "--run", stage.run],
+        {"RUN": (2, ("", stage.text, stage.text / "below", "/proc/g", "a\0b", "x" * 300, stage.crops, *places[9:])),
+         "--run": paths("run"), "--device": shared["--device"], "--precision": (*NO_WORD, "float64"),
+         "--index": (*NO_WORD, "http://127.0.0.1:9"), "--thumbnails": ("nonsense://x",)},
+        {"--precision": (("float32",),), "--thumbnails": ((new("thumbnails"),),)},
+    )  # fmt: skip
+    yield from _vary(
+        stage, "gallery add", lambda: ["gallery", "add", _new_gallery(stage, filled=False), "--data", data],
+        {"RUN": (2, places), "--data": paths("crops"), "--format": shared["--format"], "--device": shared["--device"],
+         "--run": (*paths("run"),)},
+        {"--json": ((),), "--quiet": ((),)}, pairs=15,
+    )  # fmt: skip
+    yield from _vary(
+        stage, "search", lambda: ["search", _gallery(stage), image],
+        {"RUN": (1, places), "-k": NO_COUNT, "--sighting": (*NO_COUNT, "1000"), "--not-sighting": (*NO_COUNT, "1000"),
+         "--not-image": (stage.root / "missing.png", stage.text, "", stage.root), "--camera": ("", "9", "é", "a\0b"),
+         "--not-camera": ("", "9"), "--from": times, "--to": times, "--identity": (*NO_COUNT, "100000"),
+         "--sheet": drawn, "--device": shared["--device"], "--run": paths("run"),
+         "+": (stage.root / "missing.png", stage.text, stage.root, "--from=5 --to=4")},
+        {"--rerank": ((),), "--json": ((),), "--hidden": ((),), "-k": (("1",), ("1000",)), "--sighting": (("1",),),
+         "--not-sighting": (("2",),), "--camera": (("1",),), "--from": (("5",), ("2026-01-01",)),
+         "--sheet": ((new("a.png"),),)},
+    )  # fmt: skip
+    yield from _vary(
+        stage, "identify", lambda: ["identify", _gallery(stage), "k1=6", "k2=2", "min_samples=2", "eps=0.7"],
+        {"RUN": (1, places), "--algorithm": NO_WORD, "--device": shared["--device"], "--run": paths("run"),
+         "+": ("eps=2", "eps=nan", "nonsense=1", "k1=0", "k1", "=1", "clusters=5")},
+        {"--json": ((),), "--again": ((),)}, pairs=15,
+    )  # fmt: skip
+    no_decision = (*NO_COUNT, "1000")
+    for name, words, wrong in (
+        ("info", (), {}), ("identities", (), {"--limit": NO_SHOWN}), ("verify", (), {"--limit": NO_SHOWN}),
+        ("log", (), {"--limit": NO_SHOWN}), ("review", ("--json",), {"-n": NO_SHOWN, "--sheet": drawn}),
+        ("export", ("--to", None), {"--to": ("", stage.text / "x", stage.root, "/proc/x")}),
+    ):  # fmt: skip
+        yield from _vary(
+            stage, f"gallery {name}",
+            lambda name=name, words=words: ["gallery", name, _gallery(stage), *(new("x") if w is None else w for w in words)],
+            {"RUN": (2, places), **wrong}, pairs=0,
+        )  # fmt: skip
+    for name, words in (
+        ("merge", ("1", "1000")), ("merge", ("1",)), ("merge", ()), ("split", ("1",)), ("split", ("1", "1000")),
+        ("split", ("1000", "1")), ("name", ("1000", "x")), ("name", ("1",)), ("name", ("1", "a\0b")), ("hide", ()),
+        ("hide", ("--sighting", "1000")), ("answer", ("1-1", "same")), ("answer", ("1-1000", "same")),
+        ("answer", ("1-1000", "skip")), ("answer", ("12", "same")), ("answer", ("1-2", "perhaps")),
+        ("answer", ("1-2",)), ("answer", ("9" * 30 + "-1", "same")), ("show", ("1000",)), ("show", ("x",)),
+        ("delete", ()), ("delete", ("--yes",)), ("delete", ("--yes", "--sighting", "1000")),
+        ("delete", ("--yes", "--camera", "9", "--before", "soon")), ("delete", ("--sighting", "1")),
+        ("import", ("--from", stage.empty)), ("import", ("--from", stage.text)), ("import", ()),
+        ("migrate", ("--to", stage.empty)), ("migrate", ()), ("nonsense", ()),
+        *(("undo", (value,)) for value in no_decision),
+    ):  # fmt: skip
+        label = f"gallery {name} {' '.join(map(str, words))}".replace(str(stage.root), "…").encode("unicode_escape")
+        call = functools.partial(lambda name, words: command("gallery", name, _gallery(stage), *words), name, words)
+        yield Case(label.decode()[:90], call, SENTENCE)
 
 
 def _vary(

@@ -272,21 +272,38 @@ def test_a_device_that_is_not_there_is_a_sentence(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("processes", "refused"), [("2", True), ("1", False), ("", False)])
-def test_one_of_several_processes_is_refused(
-    processes: str,
-    refused: bool,
+@pytest.mark.parametrize(
+    ("launched", "said"),
+    [
+        ({"WORLD_SIZE": "1"}, ""),
+        ({"WORLD_SIZE": ""}, ""),
+        ({"WORLD_SIZE": "2"}, "RANK is not set: start them with torchrun"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE, which torchrun and accelerate launch set, is a whole number, not 'two'"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "RESIGHT_TIMEOUT": "0.1"},
+            "Process 1 of 2 cannot reach the others through 127.0.0.1:1",
+        ),
+        (
+            {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "RESIGHT_TIMEOUT": "-1"},
+            "RESIGHT_TIMEOUT is a number of seconds above 0, not '-1'",
+        ),
+    ],
+)
+def test_what_a_launcher_set_is_checked(
+    launched: dict[str, str],
+    said: str,
     painted: Path,
     tiny: dict[str, object],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", processes)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
     settings = tiny | {"epochs": 1, "sampling.iterations": 1}
-    if not refused:
+    if not said:
         assert run_to_end(read_crops(painted), settings, tmp_path / "run").weights_file.is_file()
         return
-    with pytest.raises(ResightError, match="one process and one device: start it without torchrun"):
+    with pytest.raises(ResightError, match=said):
         run_to_end(read_crops(painted), settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -162,3 +162,48 @@ def test_a_source_comes_in_rounds_beside_the_batches(source_crops: int | None, w
     assert len(drawn) == 20
     assert len(seen) == 30
     assert max(seen.values()) - min(seen.values()) <= 2
+
+
+def public_code(labels: np.ndarray, clusters: int, crops: int, rng: np.random.Generator) -> list[list[int]]:
+    """One round of the public sampler without cameras: clusters in random order, then batches without the rest."""
+    order: list[int] = []
+    for cluster in rng.permutation(labels.max() + 1):
+        members = np.flatnonzero(labels == cluster)
+        first = rng.choice(members)
+        others = members[members != first]
+        order += [first, *rng.choice(others, crops - 1, replace=len(others) < crops)]
+    size = clusters * crops
+    return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+
+
+def test_draws_as_spcl_are_as_frequent_as_those_of_the_public_sampler() -> None:
+    labels = np.repeat(np.arange(7), [2, 3, 4, 5, 6, 9, 12])
+    config = SamplingConfig(clusters=3, crops=4, iterations=2, draws="spcl")
+    rng = np.random.default_rng(0)
+    found, expected = np.zeros(len(labels)), np.zeros(len(labels))
+    repeats = []
+    for _ in range(4000):
+        for batch in pk_batches(labels, config, rng):
+            found += np.bincount(batch, minlength=len(labels))
+            repeats.append(len(batch) - len(set(batch)))
+        for batch in public_code(labels, 3, 4, rng):
+            expected += np.bincount(batch, minlength=len(labels))
+    assert np.abs(found / expected - 1).max() < 0.06
+    assert max(repeats) > 0
+
+
+def test_draws_as_spcl_leave_out_what_a_round_leaves_over() -> None:
+    labels = np.repeat(np.arange(5), 4)
+    config = SamplingConfig(clusters=2, crops=2, iterations=40, draws="spcl")
+    drawn = [set(labels[batch]) for batch in pk_batches(labels, config, np.random.default_rng(0))]
+    assert len(drawn) == 40
+    for first, second in zip(drawn[::2], drawn[1::2], strict=True):
+        assert len(first) == len(second) == 2
+        assert not first & second
+
+
+def test_draws_as_spcl_with_fewer_clusters_than_p() -> None:
+    labels = np.array([0, 0, 1, 1, 1])
+    config = SamplingConfig(clusters=4, crops=2, iterations=3, draws="spcl")
+    drawn = list(pk_batches(labels, config, np.random.default_rng(0)))
+    assert [len(batch) for batch in drawn] == [4, 4, 4]

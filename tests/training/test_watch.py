@@ -40,6 +40,9 @@ def test_a_header_says_what_is_known_and_what_is_used(painted: Path) -> None:
     assert said["epochs"].startswith("20 of 40 steps, 128 crops per step")
     assert said["encoder"] == "efficientnet_lite0 at 128×64 pixels, weights imagenet"
     assert said["device"].startswith(f"cpu, {torch.get_num_threads()} thread")
+    never_learnt = rows(table, **{"encoder.weights": "none", "encoder.freeze_norms": True})["encoder"]
+    assert never_learnt.endswith("statistics that were never learnt: set encoder.freeze_norms=false")
+    assert "never" not in rows(table, **{"encoder.weights": "none", "encoder.freeze_norms": False})["encoder"]
     config = build_config("cluster_contrast", "cameras")
     assert rows(table, recipe="cameras")["cameras"] == f"2, used ({', '.join(uses_cameras(config))})"
     assert "method.camera_weight" in uses_cameras(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -36,9 +37,18 @@ def main() -> None:
             sentences, status = _explain_stop(stops[0]) if stops else _explain(error)
             if not sentences:
                 raise
+            sentences = _of_process(sentences)
             with contextlib.suppress(OSError):
                 print(*sentences, sep="\n", file=sys.stderr, flush=True)
             sys.exit(status)
+
+
+def _of_process(sentences: list[str]) -> list[str]:
+    """Sentences with the number of the process that says them, where a launcher started several."""
+    from resight.common.processes import launched_rank
+
+    rank = launched_rank()
+    return [f"Process {rank}: {sentence}" for sentence in sentences] if rank else sentences
 
 
 def _explain(error: BaseException) -> tuple[list[str], int]:
@@ -48,7 +58,7 @@ def _explain(error: BaseException) -> tuple[list[str], int]:
     if isinstance(error, ResightError):
         run = getattr(error, "run", None)
         again = _command_to_go_on(run) if run else ""
-        return [f"resight: {error}", *([f"Then go on with: {again}"] if again else [])], 2
+        return [f"resight: {error}", *([f"Then go on{_where()} with: {again}"] if again else [])], 2
     if isinstance(error, MemoryError | RuntimeError | OSError):
         from resight.common.memory import is_out_of_memory
 
@@ -65,7 +75,12 @@ def _explain_stop(stop: Stopped) -> tuple[list[str], int]:
     again = _command_to_go_on(stop.run)
     below = [""] if sys.stderr.isatty() else []  # a terminal has ^C on this line
     sentence = f"resight: Stopped by {stop.signal.name}. {stop.standing}".strip()
-    return [*below, sentence, *([f"Go on with: {again}"] if again else [])], 128 + stop.signal
+    return [*below, sentence, *([f"Go on{_where()} with: {again}"] if again else [])], 128 + stop.signal
+
+
+def _where() -> str:
+    several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    return ", in all processes as before," if several else ""
 
 
 def _command_to_go_on(run: Path | None) -> str:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from resight import __version__
-from resight.cli import catalogue, data, scores, show, study, training, using
+from resight.cli import catalogue, data, gallery, scores, show, study, training, using
 
 
 class _Plain:
@@ -43,11 +43,12 @@ app = typer.Typer(
 )
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Training": (training.train, training.demo),
+    "Training": (training.train, training.demo, training.bench),
     "Scores": (scores.evaluate, scores.compare, scores.transfer),
     "Using a model": (using.embed, using.cluster, using.describe),
     "What a run learned": (show.report, show.watch),
     "Studies": (study.study,),
+    "Galleries": (gallery.search, gallery.identify),
     "Crops": (data.check, data.synth, data.thin),
     "Lists": (catalogue.methods, catalogue.recipes),
 }
@@ -60,6 +61,10 @@ _shown = typer.Typer(cls=_Group, no_args_is_help=True, rich_markup_mode="markdow
 for _command in (show.ranks, show.clusters, show.attention, show.tsne, show.curves, show.cameras):
     _shown.command(cls=_Command)(_command)
 app.add_typer(_shown, name="show", rich_help_panel="What a run learned")
+
+for _name, _command in gallery.COMMANDS.items():
+    gallery.gallery_app.command(_name, cls=_Command)(_command)
+app.add_typer(gallery.gallery_app, name="gallery", cls=_Group, rich_help_panel="Galleries")
 
 
 def _version(value: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resight.cli.options import DataOption, FormatOption, QuietOption, SplitOption, given_path, read, reporter
+from resight.cli.options import DataOption, FormatOption, QuietOption, SplitOption, given_path, read, reporter, shell
 
 if TYPE_CHECKING:
     from resight.crops import CheckReport, CropTable
@@ -140,7 +140,8 @@ def synth(
         print(f"{made.drawn} crops were rendered{before}: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + ".")
     else:
         print(f"{out} holds this world already, {made.found} crops: nothing was rendered.")
-    print(f"Next: resight train cluster_contrast --data {out}")
+    words = ["resight", "train", "cluster_contrast", "--data", out]
+    print(f"Next: {shell(*words, *(['--recipe', 'cameras'] if config.cameras > 1 else []))}")
 
 
 class Thinning(str, Enum):

@@ -22,6 +22,11 @@ def given_path(text: str | Path) -> Path:
     return as_path("A path of the command", text)
 
 
+def given_gallery(text: str | Path) -> str:
+    """A gallery of the command line: a folder, or the address of a database, as it was given."""
+    return str(text) if "://" in str(text) else str(given_path(text))
+
+
 DataOption = Annotated[
     Path,
     typer.Option(
@@ -126,7 +131,10 @@ def given(options: Mapping[str, object]) -> list[object]:
 
 
 def reporter(quiet: bool) -> Reporter:
-    """Progress bars on a terminal, plain lines elsewhere or with ``--quiet``."""
-    from resight.training.reporting import BarReporter, LogReporter
+    """Progress bars on a terminal, plain lines elsewhere or with ``--quiet``; nothing but in the first process."""
+    from resight.common.processes import launched_rank
+    from resight.training.reporting import BarReporter, LogReporter, Reporter
 
+    if launched_rank() > 0:
+        return Reporter()
     return LogReporter() if quiet or not sys.stderr.isatty() else BarReporter()

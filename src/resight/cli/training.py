@@ -15,11 +15,13 @@ from resight.cli.options import (
     DataOption,
     DeviceOption,
     FormatOption,
+    JsonOption,
     QuietOption,
     SettingsArgument,
     SheetOption,
     SplitOption,
     given,
+    given_gallery,
     given_path,
     read,
     reporter,
@@ -77,6 +79,15 @@ def train(
         ),
     ] = None,
     source_format: Annotated[str, typer.Option(metavar="NAME", help="Format of the source, as for --format.")] = "auto",
+    decisions: Annotated[
+        str | None,
+        typer.Option(
+            parser=given_gallery,
+            metavar="GALLERY",
+            help="A gallery whose decisions the pseudo-labels obey: confirmed pairs stay together, rejected apart.",
+            show_default=False,
+        ),
+    ] = None,
     sheet: SheetOption = None,
     resume: Annotated[
         bool,
@@ -101,8 +112,9 @@ def train(
     with reporter(quiet) as report:
         if "torch" not in sys.modules:  # it takes seconds
             report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
-        import resight.crops
         from resight.common.devices import resolve_device
+        from resight.common.processes import launched_rank, own_device
+        from resight.crops import remarks
         from resight.entry import resolve_config, train_config
         from resight.export import check_picture_file
         from resight.scoring import can_be_scored
@@ -112,7 +124,7 @@ def train(
 
         # A slip in a setting is reported before the crops are read.
         config = resolve_config(method, recipe, settings or [], resume=out if resume else None)
-        chosen_device = resolve_device(device)
+        chosen_device = own_device(resolve_device(device))
         if sheet is not None:
             check_picture_file(sheet)
         table = read(data, format, train_identities)
@@ -127,20 +139,22 @@ def train(
             device=chosen_device,
             out=out,
         )
-        notes: list[str] = getattr(resight.crops, "remarks", lambda table: [])(table)
-        report.header(*header, notes)
+        report.header(*header, remarks(table))
         model = train_config(
             config,
             table,
             out,
             source=source_table,
             source_identities=source_identities,
+            decisions=decisions,
             resume=resume,
             overwrite=overwrite,
             cache=cache,
             device=chosen_device,
             reporter=report,
         )
+        if launched_rank() > 0:  # the first process writes and prints
+            return
         drawn = "" if sheet is None else _draw_sheet(sheet, model, table, cache, report)
     run = model.run
     assert run is not None
@@ -158,6 +172,7 @@ def train(
         "--source": source,
         "--source-identities": source_identities,
         "--source-format": source_format,
+        "--decisions": decisions,
         "--device": device,
     }
 
@@ -236,6 +251,9 @@ def demo(
         Path, typer.Option(parser=given_path, metavar="FOLDER", help="The folder for everything it makes.")
     ] = Path("demo"),
     crops: Annotated[int, typer.Option(min=400, metavar="N", help="Crops in the synthetic world.")] = 4000,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Train anew instead of going on with an earlier call's run.")
+    ] = False,
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
@@ -246,14 +264,17 @@ def demo(
     Example: **resight demo**
     """
     from resight.cli.tables import print_table, print_text
+    from resight.common.processes import started_by_launcher
     from resight.sentences import percent
 
+    if started_by_launcher() > 1:
+        raise ResightError("The demo runs in one process: start it without torchrun or accelerate launch.")
     with reporter(quiet) as report:
         if "torch" not in sys.modules:
             report.say("Starting the demo: loading PyTorch.")
         from resight.demo import run_demo
 
-        made = run_demo(out, settings=settings or [], crops=crops, device=device, reporter=report)
+        made = run_demo(out, settings=settings or [], crops=crops, overwrite=overwrite, device=device, reporter=report)
     rows = [
         (name, percent(record["test_mAP"]), percent(record["test_rank1"]))
         for name, record in (("before training", made.before), ("after", made.after))
@@ -272,3 +293,44 @@ def demo(
     )
     print(f"Next: resight embed {made.run.path} --data {made.world} --to embeddings.parquet")
     print("      resight train cluster_contrast --data your/crops")
+
+
+def bench(
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="The method; 'resight methods' lists them.", show_default=False)
+    ],
+    settings: SettingsArgument = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A recipe of the method or a YAML file; 'default' if not given.", show_default=False
+        ),
+    ] = None,
+    crops: Annotated[int, typer.Option(min=200, metavar="N", help="Crops of the run that is planned.")] = 12_936,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps that are timed.")] = 10,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure what a run costs on this machine, and what to change.
+
+    Crops per second, seconds of each stage, memory, and the share of the machine's own matrix products that is reached.
+    It takes about a minute and needs no crops.
+
+    Example: **resight bench cluster_contrast encoder.backbone=resnet18**
+    """
+    from resight.cli.tables import print_table, print_text
+
+    with reporter(quiet) as report:
+        from resight.bench import cost_rows, measure
+        from resight.training.config import DEFAULT_RECIPE, build_config
+
+        config = build_config(method, recipe, settings or [])
+        cost = measure(config, crops=crops, steps=steps, device=device, reporter=report)
+    if as_json:
+        print(json.dumps(cost.to_dict(), indent=1))
+        return
+    title = f"{method}, recipe {recipe or DEFAULT_RECIPE}, {config.encoder.backbone}, on {cost.device}:"
+    print_table(("what", "measured"), cost_rows(cost), title=title)
+    for sentence in cost.advice:
+        print_text(sentence)

@@ -42,7 +42,7 @@ class UnreadableImage(ResightError):  # noqa: N818 - a noun like the others the 
     """
 
     def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"The image {path} cannot be read: {reason}.")
+        super().__init__(f"The image {str(path) or 'without a name'} cannot be read: {reason}.")
         self.path = path
         self.reason = reason
 

@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resight.encoders.depthwise import DepthwiseConv2d
+from resight.encoders.norm_relu6 import norm_relu6
+from resight.encoders.pointwise import PointwiseConv2d
 
 #: (expansion, output channels, blocks, stride of the first, kernel size) of each stage: EfficientNet-B0's table.
 _STAGES = (
@@ -30,18 +32,18 @@ class _Block(nn.Module):
         super().__init__()
         width = inputs * expansion
         if expansion > 1:
-            self._expand_conv = nn.Conv2d(inputs, width, 1, bias=False)
+            self._expand_conv = PointwiseConv2d(inputs, width)
             self._bn0 = _norm(width)
         self._depthwise_conv = DepthwiseConv2d(width, kernel_size, stride)
         self._bn1 = _norm(width)
-        self._project_conv = nn.Conv2d(width, outputs, 1, bias=False)
+        self._project_conv = PointwiseConv2d(width, outputs)
         self._bn2 = _norm(outputs)
         self.expands = expansion > 1
         self.skips = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
+        y = norm_relu6(self._bn0, self._expand_conv(x)) if self.expands else x
+        y = norm_relu6(self._bn1, self._depthwise_conv(y))
         y = self._bn2(self._project_conv(y))
         return y + x if self.skips else y
 
@@ -75,7 +77,7 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(_Block(inputs, expansion, outputs, stride if repeat == 0 else 1, kernel_size))
                 inputs = outputs
         self._blocks = nn.Sequential(*blocks)
-        self._conv_head = nn.Conv2d(inputs, self.channels, 1, bias=False)
+        self._conv_head = PointwiseConv2d(inputs, self.channels)
         self._bn1 = _norm(self.channels)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -84,6 +86,6 @@ class EfficientNetLite0(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Feature map ``(B, 1280, H/32, W/32)`` of normalised images ``(B, 3, H, W)``."""
         x = self._conv_stem(F.pad(images, (0, 1, 0, 1)))
-        x = self._blocks(F.relu6(self._bn0(x), inplace=True))
-        x = self._bn1(self._conv_head(x))
-        return F.relu6(x, inplace=True) if self.last_relu else x
+        x = self._blocks(norm_relu6(self._bn0, x))
+        x = self._conv_head(x)
+        return norm_relu6(self._bn1, x) if self.last_relu else self._bn1(x)

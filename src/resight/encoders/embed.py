@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from resight.common.processes import current
 from resight.crops.pixels import Images
 from resight.encoders.encoder import Encoder
 from resight.errors import ResightError
@@ -40,7 +41,8 @@ def embed_images(
 
     Returns:
         ``(N, D)`` float32, L2-normalised; with ``parts``, ``(N, 1 + P, D)``, the embedding of the whole crop first.
-        Each of these 1 + P spaces is contiguous, since they are searched one by one.
+        Each of these 1 + P spaces is contiguous, since they are searched one by one. Processes that train together
+        embed a share each and all get the whole.
 
     Raises:
         ResightError: Parts are asked of an encoder without.
@@ -61,7 +63,9 @@ def embed_images(
         output = np.empty((1 + encoder.config.parts, len(images), encoder.dim), dtype=np.float32).transpose(1, 0, 2)
     else:
         output = np.empty((len(images), encoder.dim), dtype=np.float32)
-    for start in range(0, len(images), batch):
+    processes = current()
+    blocks = range(0, len(images), batch)  # whole blocks are shared: so each is that of a process alone
+    for start in blocks[processes.share(len(blocks))]:
         # a copy: torch warns of an array that is read-only
         pixels = torch.from_numpy(np.array(images[start : start + batch])).to(device)
         pixels = encoder.preprocess(pixels, statistics)
@@ -71,7 +75,13 @@ def embed_images(
                 embedding = F.normalize(embedding + look(pixels.flip(3)), dim=-1)
         output[start : start + len(pixels)] = embedding.float().cpu().numpy()
         if progress is not None:
-            progress(min(start + batch, len(images)), len(images))
+            done = min(start + batch, len(images))
+            progress(min(done * processes.count, len(images)), len(images))
+    if processes.count > 1:
+        bounds = [blocks[share] for share in processes.shares(len(blocks))]
+        shares = [slice(part[0], min(part[-1] + batch, len(images))) if part else slice(0, 0) for part in bounds]
+        for space in output.transpose(1, 0, 2) if parts else [output]:
+            processes.fill(space, shares)
     encoder.train(was_training)
     return output
 

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from pydantic import AliasChoices, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from resight.common.processes import Processes
 from resight.common.settings import Settings
 from resight.encoders.attention import SpatialAttention, VoxelAttention, activation_map
 from resight.encoders.efficientnet import EfficientNetLite0
-from resight.encoders.norms import group_batch_norms
+from resight.encoders.norms import SharedBatch, group_batch_norms, share_batch_norms
 from resight.encoders.pooling import POOLING, stripes
 from resight.encoders.resnet import ResNet, matching_width, stage_widths
 from resight.encoders.weights import is_whole, load_backbone_weights, load_whole, read_state, split_extension
@@ -138,7 +139,8 @@ class Features:
         embedding: ``(B, D)`` L2-normalised embeddings, which are clustered, searched and compared. In training with
             dropout.
         pre_norm: ``(B, D)`` the features before normalising (behind the BN neck, if there is one).
-        map: ``(B, C, h, w)`` the feature map that is pooled (behind voxel attention, if there is some).
+        map: ``(B, C, h, w)`` the feature map that is pooled (behind voxel attention, if there is some). ``None`` where
+            the features are those of several processes, which do not exchange it.
         parts: ``(B, P, D)`` L2-normalised embeddings of the P horizontal stripes from top to bottom, if there are any.
         part_pre_norms: ``(B, P, D)`` the features of the stripes before normalising.
         pooled: ``(B, C)`` what pooling gives, before the linear layer and the BN neck.
@@ -146,7 +148,7 @@ class Features:
 
     embedding: Tensor
     pre_norm: Tensor
-    map: Tensor
+    map: Tensor | None
     parts: Tensor | None = None
     part_pre_norms: Tensor | None = None
     pooled: Tensor | None = None
@@ -161,7 +163,22 @@ class Features:
         if len(sizes) == 1:
             return [self]
         pieces = {name: value.split(list(sizes)) for name, value in vars(self).items() if value is not None}
-        return [Features(**{name: piece[n] for name, piece in pieces.items()}) for n in range(len(sizes))]
+        every = ({name: piece[n] for name, piece in pieces.items()} for n in range(len(sizes)))
+        return [Features(**{"map": None} | values) for values in every]
+
+    def gathered(self, processes: Processes, counts: Sequence[int]) -> Features:
+        """The features of the images of all processes, those of the first process first.
+
+        Args:
+            processes: The processes.
+            counts: Images of each process. These features may be of more images than the process has.
+        """
+        named = {name: value for name, value in vars(self).items() if value is not None and name != "map"}
+        own = torch.cat([value.flatten(1) for value in named.values()], dim=1)[: counts[processes.rank]]
+        every = processes.gather(own, counts)
+        widths = [value[0].numel() for value in named.values()]
+        pieces = zip(named, every.split(widths, dim=1), strict=True)
+        return Features(**{"map": None} | {name: piece.unflatten(1, named[name].shape[1:]) for name, piece in pieces})
 
 
 def build_backbone(config: EncoderConfig) -> ResNet | EfficientNetLite0:
@@ -199,6 +216,7 @@ class Encoder(nn.Module):
         mean: ``(1, 3, 1, 1)`` mean of each colour channel that :meth:`preprocess` subtracts, in [0, 1].
         std: ``(1, 3, 1, 1)`` deviation of each colour channel that it divides by.
         extension: What the file of the first weights holds of its run's method, by name; empty if nothing.
+        shared: The training batch, where several processes share it; see :meth:`share_batches`.
 
     Raises:
         ResightError: there are no such weights, or they belong to another network.
@@ -229,6 +247,7 @@ class Encoder(nn.Module):
             own = config.standardise == "crops"  # part of the model only if they are no constants
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=own)
         self.extension: dict[str, Tensor] = {}
+        self.shared: SharedBatch | None = None
         self._load_weights(config.weights if weights is None else weights)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.train()
@@ -249,6 +268,16 @@ class Encoder(nn.Module):
         neck = nn.BatchNorm1d(self.dim)
         neck.bias.requires_grad_(False)
         return neck
+
+    def share_batches(self, processes: Processes) -> SharedBatch:
+        """From now on a batch in training mode is this process's share of a batch, whose statistics the norms use.
+
+        Returns:
+            The batch, whose number of rows is set before each pass.
+        """
+        self.shared = SharedBatch(processes)
+        share_batch_norms(self, self.shared, leave=self.backbone if self.config.freeze_norms else None)
+        return self.shared
 
     def train(self, mode: bool = True) -> Encoder:
         """Training or evaluation mode; with ``freeze_norms`` the backbone's batch norms stay in evaluation mode."""
@@ -294,7 +323,11 @@ class Encoder(nn.Module):
     def _embedding(self, pre_norm: Tensor) -> Tensor:
         """``(…, D)`` L2-normalised; in training with dropout."""
         unit = F.normalize(pre_norm, dim=-1)
-        return F.dropout(unit, self.config.dropout) if self.training and self.config.dropout else unit
+        if not (self.training and self.config.dropout):
+            return unit
+        if self.shared is not None:
+            return self.shared.dropout(unit, self.config.dropout)
+        return F.dropout(unit, self.config.dropout)
 
     @torch.no_grad()
     def maps(self, images: Tensor) -> dict[str, Tensor]:

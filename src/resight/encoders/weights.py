@@ -123,16 +123,30 @@ def is_whole(state: dict[str, Tensor]) -> bool:
 
 
 def describe_mismatch(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """How a state differs in names and shapes from the one that is needed, for a sentence; empty if it does not.
+    """How a state differs in names, shapes or kinds of numbers from the one that is needed; empty if it does not.
 
     Args:
         own: The state of the module to fill.
         state: The state that was read.
     """
     missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
-    kinds = (("has no", missing), ("also has", extra), ("has another shape for", wrong))
-    counts = f"{len(missing)} tensors missing, {len(extra)} without a place, {len(wrong)} of another shape"
+    shared = sorted(own.keys() & state.keys())
+    wrong = [key for key in shared if own[key].shape != state[key].shape]
+    odd = [
+        key
+        for key in shared
+        if state[key].is_complex() or own[key].is_floating_point() != state[key].is_floating_point()
+    ]
+    kinds = (
+        ("has no", missing),
+        ("also has", extra),
+        ("has another shape for", wrong),
+        ("has another kind of numbers for", odd),
+    )
+    counts = (
+        f"{len(missing)} tensors missing, {len(extra)} without a place, {len(wrong)} of another shape, "
+        f"{len(odd)} of another kind"
+    )
     return next((f"{words} '{names[0]}' ({counts})" for words, names in kinds if names), "")
 
 

@@ -68,6 +68,7 @@ class Adtc(Method[AdtcOptions]):
     summary = "from a labelled source: k-means, the surest crops of each cluster, triplets (Ji et al. 2020)"
     Options = AdtcOptions
     clustering_algorithm = "two_stage"
+    takes_links = False
     assignment: Tensor
     has_settled: Tensor
 

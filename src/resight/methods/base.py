@@ -177,6 +177,7 @@ class Method(nn.Module, ABC, Generic[AnyOptions]):
         summary: One line for ``resight methods``.
         Options: The type of its constants.
         clustering_algorithm: How a trained model clusters other crops: a name in :mod:`resight.identities`.
+        takes_links: Whether labels may be changed to obey decisions: false where they last for several epochs.
         cameras_worth: What the recipe 'cameras' was measured to gain, with its source; empty if it was not measured.
     """
 
@@ -184,6 +185,7 @@ class Method(nn.Module, ABC, Generic[AnyOptions]):
     summary: ClassVar[str]
     Options: ClassVar[type[MethodOptions]]
     clustering_algorithm: ClassVar[str] = "dbscan"
+    takes_links: ClassVar[bool] = True
     cameras_worth: ClassVar[str] = ""
 
     def __init__(self, options: AnyOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:

@@ -80,6 +80,7 @@ class IdlAcl(Method[IdlAclOptions]):
     )
     Options = IdlAclOptions
     clustering_algorithm = "bottom_up"
+    takes_links = False
     assignment: Tensor
 
     def __init__(self, options: IdlAclOptions, clustering: ClusteringConfig, encoder: Encoder) -> None:

@@ -24,6 +24,34 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 _Ratio = Annotated[float, Field(gt=0)]
 
 
+class Draws:
+    """Random numbers for a batch, of which one process uses those of its own rows.
+
+    Args:
+        generator: Source of randomness, on the CPU.
+        batch: Images in the batch.
+        rows: The images that are augmented here; all if not given.
+    """
+
+    def __init__(self, generator: torch.Generator, batch: int, rows: slice = slice(None)) -> None:
+        self.generator = generator
+        self.batch = batch
+        self.rows = rows
+
+    @classmethod
+    def of(cls, source: Draws | torch.Generator, images: Tensor) -> Draws:
+        """Draws for these images, if the source is a generator."""
+        return source if isinstance(source, Draws) else cls(source, len(images))
+
+    def rand(self, *shape: int) -> Tensor:
+        """``(b, …)`` float32 numbers from 0 to 1, one row for each own image."""
+        return torch.rand(self.batch, *shape, generator=self.generator)[self.rows]
+
+    def randint(self, high: int, *shape: int) -> Tensor:
+        """``(b, …)`` int64 numbers from 0 to ``high`` − 1, one row for each own image."""
+        return torch.randint(0, high, (self.batch, *shape), generator=self.generator)[self.rows]
+
+
 class AugmentationConfig(Settings):
     """Flip, shift and erase, as Luo et al. 2019 ("Bag of Tricks") and their followers do; zoom, contrast and colour."""
 
@@ -56,9 +84,13 @@ class AugmentationConfig(Settings):
 
 
 def augment(
-    images: Tensor, preprocess: Callable[[Tensor], Tensor], config: AugmentationConfig, generator: torch.Generator
+    images: Tensor,
+    preprocess: Callable[[Tensor], Tensor],
+    config: AugmentationConfig,
+    generator: torch.Generator | Draws,
 ) -> Tensor:
     """One random view of each image: uint8 ``(B, 3, H, W)`` in, normalised by ``preprocess`` out."""
+    generator = Draws.of(generator, images)
     images = flip_and_crop(images, config, generator)
     if config.zoom > 1:
         images = random_zoom(images, config, generator)
@@ -69,12 +101,14 @@ def augment(
     return random_erasing(preprocess(images), config, generator)
 
 
-def random_zoom(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+def random_zoom(images: Tensor, config: AugmentationConfig, generator: torch.Generator | Draws) -> Tensor:
     """Enlarges a random window of each image to its full size, bilinearly: uint8 ``(B, 3, H, W)`` in and out."""
-    batch = len(images)
-    factor = 1 + (config.zoom - 1) * torch.rand(batch, generator=generator)
+    batch, draws = len(images), Draws.of(generator, images)
+    factor = 1 + (config.zoom - 1) * draws.rand()
     share = 1 / factor
-    centre = (1 - share)[:, None] * (2 * torch.rand(batch, 2, generator=generator) - 1)
+    centre = (1 - share)[:, None] * (2 * draws.rand(2) - 1)
+    if not batch:
+        return images
     window = torch.zeros(batch, 2, 3)
     window[:, 0, 0] = window[:, 1, 1] = share
     window[:, :, 2] = centre
@@ -83,27 +117,28 @@ def random_zoom(images: Tensor, config: AugmentationConfig, generator: torch.Gen
     return found.round_().to(torch.uint8)
 
 
-def random_contrast(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+def random_contrast(images: Tensor, config: AugmentationConfig, generator: torch.Generator | Draws) -> Tensor:
     """Moves each image's values away from or towards its mean: uint8 ``(B, 3, H, W)`` in and out."""
-    factor = 1 + config.contrast * (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1)
+    factor = 1 + config.contrast * (2 * Draws.of(generator, images).rand(1, 1, 1) - 1)
     values = images.float()
     mean = values.mean((1, 2, 3), keepdim=True)
     return torch.lerp(mean, values, factor.to(images.device)).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def random_colour(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+def random_colour(images: Tensor, config: AugmentationConfig, generator: torch.Generator | Draws) -> Tensor:
     """Multiplies each image's red, green and blue by factors of their own: uint8 ``(B, 3, H, W)`` in and out."""
-    factor = 1 + config.colour * (2 * torch.rand(len(images), 3, 1, 1, generator=generator) - 1)
+    factor = 1 + config.colour * (2 * Draws.of(generator, images).rand(3, 1, 1) - 1)
     return (images * factor.to(images.device)).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def flip_and_crop(images: Tensor, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+def flip_and_crop(images: Tensor, config: AugmentationConfig, generator: torch.Generator | Draws) -> Tensor:
     """Mirrors and shifts each image: uint8 ``(B, 3, H, W)`` in and out, in channels-last order."""
     batch, _, height, width = images.shape
-    flip = torch.rand(batch, generator=generator) < config.flip
+    draws = Draws.of(generator, images)
+    flip = draws.rand() < config.flip
     above, beside = config.padding(height, width)
-    top = torch.randint(0, 2 * above + 1, (batch, 1), generator=generator)
-    left = torch.randint(0, 2 * beside + 1, (batch, 1), generator=generator)
+    top = draws.randint(2 * above + 1, 1)
+    left = draws.randint(2 * beside + 1, 1)
     rows = top + torch.arange(height)
     columns = torch.arange(width).expand(batch, -1)
     columns = left + torch.where(flip[:, None], width - 1 - columns, columns)
@@ -113,7 +148,7 @@ def flip_and_crop(images: Tensor, config: AugmentationConfig, generator: torch.G
 
 
 def random_erasing(
-    images: Tensor, config: AugmentationConfig, generator: torch.Generator, attempts: int = 10
+    images: Tensor, config: AugmentationConfig, generator: torch.Generator | Draws, attempts: int = 10
 ) -> Tensor:
     """Sets a random rectangle of some images to 0 (the mean, after normalising), Zhong et al. 2020, Algorithm 1.
 
@@ -123,20 +158,21 @@ def random_erasing(
         generator: Source of randomness, on the CPU.
         attempts: Rectangles drawn per image; the first that fits is used, and an image that none fits is left.
     """
-    batch, _, height, width = images.shape
+    _, _, height, width = images.shape
+    draws = Draws.of(generator, images)
 
     def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(batch, attempts, generator=generator)
+        return low + (high - low) * draws.rand(attempts)
 
     area = uniform(*config.erase_area) * height * width
     aspect = uniform(*config.erase_aspect)
     tall, wide = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
     fits = (tall < height) & (wide < width)
     first = fits.int().argmax(1, keepdim=True)
-    chosen = fits.any(1) & (torch.rand(batch, generator=generator) < config.erase)
+    chosen = fits.any(1) & (draws.rand() < config.erase)
     tall, wide = tall.gather(1, first), wide.gather(1, first)
-    top = (torch.rand(batch, 1, generator=generator) * (height - tall + 1)).floor()
-    left = (torch.rand(batch, 1, generator=generator) * (width - wide + 1)).floor()
+    top = (draws.rand(1) * (height - tall + 1)).floor()
+    left = (draws.rand(1) * (width - wide + 1)).floor()
     y, x = torch.arange(height), torch.arange(width)
     rows = (y >= top) & (y < top + tall) & chosen[:, None]
     columns = (x >= left) & (x < left + wide)

@@ -577,9 +577,16 @@ def build_config(
             raise ResightError(f"The settings of {name} do not fit together: {sentence}.") from error
         setting = _setting_at(name, known)
         if setting in known and name not in (setting, setting.removeprefix("method.")):  # within a list, or a type
-            value, allowed = flatten(nested)[setting], describe_values(dict(_fields(method))[setting])
+            value, allowed = _value_at(nested, setting), describe_values(dict(_fields(method))[setting])
             problem = f"={shown(value)} is not possible: it must be {allowed}"
         raise ResightError(f"The setting {setting}{problem}.") from error
+
+
+def _value_at(nested: dict[str, Any], setting: str) -> Any:
+    value: Any = nested
+    for name in setting.split("."):
+        value = value[name]
+    return value
 
 
 def _setting_at(place: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resight.clustering import Links
 from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
 from resight.encoders import channel_statistics
@@ -41,6 +42,39 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Decisions:
+    """What people decided of pairs of crops, by their paths in the crop table.
+
+    Attributes:
+        origin: Where they come from, for sentences and ``data.json``.
+        must: Pairs of one identity.
+        cannot: Pairs of different identities.
+    """
+
+    origin: str
+    must: tuple[tuple[str, str], ...]
+    cannot: tuple[tuple[str, str], ...]
+
+    def links(self, paths: tuple[str, ...]) -> Links:
+        """The links among some crops, given by their paths.
+
+        Raises:
+            ResightError: no pair is among them.
+        """
+        at = {path: row for row, path in enumerate(paths)}
+        must, cannot = (
+            np.array([(at[a], at[b]) for a, b in pairs if a in at and b in at], np.int64).reshape(-1, 2)
+            for pairs in (self.must, self.cannot)
+        )
+        if not len(must) + len(cannot):
+            raise ResightError(
+                f"None of the decisions in {self.origin} is about two of the crops to train on: add these crops to the "
+                "gallery and review them first, or leave --decisions out."
+            )
+        return Links(must, cannot)
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """The crops of a run, checked against what its method needs.
 
@@ -51,6 +85,8 @@ class TrainingData:
         fingerprint: Hash of the crops and of what is known of them beside identities.
         device: Where training runs.
         source: The labelled source, if the method learns from one.
+        decisions: Where the links come from; empty if there are none.
+        links: Pairs of crops that pseudo-labels must or must not join, if there are decisions.
     """
 
     pixels: PixelCache
@@ -59,6 +95,8 @@ class TrainingData:
     fingerprint: str
     device: torch.device
     source: Source | None = None
+    decisions: str = ""
+    links: Links | None = None
 
     @classmethod
     def open(
@@ -70,6 +108,7 @@ class TrainingData:
         device: torch.device,
         source: CropTable | None = None,
         source_identities: int | None = None,
+        decisions: Decisions | None = None,
         reporter: Reporter | None = None,
     ) -> TrainingData:
         """Checks the crops and decodes those that were not decoded before.
@@ -81,6 +120,7 @@ class TrainingData:
             device: Where training runs.
             source: Labelled crops of other identities, for a method that needs them.
             source_identities: Use only this many identities of the source, the first in the order of their codes.
+            decisions: What people decided of pairs of crops.
             reporter: Gets the progress.
 
         Raises:
@@ -88,6 +128,8 @@ class TrainingData:
         """
         reporter = reporter or Reporter()
         crops, source = _check_data(config, table, source, source_identities)
+        if decisions is not None:
+            _check_decisions(config)
         needs = METHODS[config.method.name].needs(config.method)
         open_cache = partial(
             open_pixel_cache,
@@ -104,7 +146,9 @@ class TrainingData:
         if opened is not None and config.encoder.standardise == "crops":
             mean, std = channel_statistics(opened.pixels.images)
             opened = replace(opened, statistics=(mean.to(device), std.to(device)))
-        return cls(pixels, needs, camera_use(config, needs), fingerprint, device, opened)
+        links = None if decisions is None else decisions.links(pixels.table.paths)
+        origin = "" if decisions is None else decisions.origin
+        return cls(pixels, needs, camera_use(config, needs), fingerprint, device, opened, origin, links)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -139,6 +183,10 @@ class TrainingData:
 
         data = crops(self.pixels, self.fingerprint)
         data |= {"camera_use": [*self.camera_use], "identity_use": self.needs.identities}
+        if self.links is not None:
+            data["decisions"] = {
+                "gallery": self.decisions, "must": len(self.links.must), "cannot": len(self.links.cannot)
+            }  # fmt: skip
         if self.source is not None:
             data["source"] = crops(self.source.pixels, self.source.fingerprint) | {"people": [*self.source.names]}
         return data
@@ -163,6 +211,22 @@ def _check_data(
     if use and crops.camera is None:
         raise ResightError(_explain_missing_cameras(method.name, use, crops))
     return crops, source
+
+
+def _check_decisions(config: TrainConfig) -> None:
+    """Raises a sentence if the method does not take decisions."""
+    method = METHODS[config.method.name]
+    needs = method.needs(config.method)
+    if needs.identities or not needs.groups or not method.takes_links:
+        can = sorted(
+            name
+            for name, other in METHODS.items()
+            if other.takes_links and not (of := other.needs(build_config(name).method)).identities and of.groups
+        )
+        raise ResightError(
+            f"{method.name} does not take decisions, since it does not cluster all crops in every epoch: use one of "
+            f"{', '.join(can)}, or leave --decisions out."
+        )
 
 
 def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:

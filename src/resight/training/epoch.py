@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resight.crops.cache import PixelCache
 from resight.methods import Batch, EpochData, EpochPlan
-from resight.training.augment import augment
+from resight.training.augment import Draws, augment
 from resight.training.data import TrainingData
 from resight.training.learner import Learner, NonFiniteLoss
 from resight.training.reporting import Reporter
@@ -54,23 +54,31 @@ def train_epoch(
     def crops(pixels: PixelCache, indices: np.ndarray) -> Tensor:
         return torch.from_numpy(pixels.images[indices]).to(learner.device)
 
-    def view(images: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def view(images: Tensor, batch: int, rows: slice, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """A view of those of a batch's images that are in these rows."""
         preprocess = partial(learner.encoder.preprocess, statistics=statistics)
-        return augment(images, preprocess, config.augmentation, generator)
+        return augment(images, preprocess, config.augmentation, Draws(generator, batch, rows))
 
     learner.encoder.train()
     records: list[dict[str, float]] = []
     reporter.progress(f"epoch {epoch + 1}", 0, steps)
     for step, chosen in enumerate(drawn):
-        images = crops(data.pixels, chosen)
-        views = [learner.encoder.preprocess(images)] if data.needs.plain_view else []
-        views += [view(images) for _ in range(data.needs.views - len(views))]
+        source_chosen = None if source is None else next(source_drawn)
+        parts, source_part = learner.parts(
+            len(chosen), data.needs.views, 0 if source_chosen is None else len(source_chosen)
+        )
+        images = crops(data.pixels, chosen[parts[0]])
+        views = []
+        for number, rows in enumerate(parts):
+            own = images if rows == parts[0] else crops(data.pixels, chosen[rows])
+            plain = data.needs.plain_view and not number
+            views.append(learner.encoder.preprocess(own) if plain else view(own, len(chosen), rows))
         indices = now.on_device(chosen)
         batch = Batch(indices, all_labels[indices], None if all_cameras is None else all_cameras[indices], epoch)
         source_images = None
-        if source is not None:
-            source_chosen = next(source_drawn)
-            source_images = view(crops(source.pixels, source_chosen), source.statistics)
+        if source is not None and source_chosen is not None:
+            own = crops(source.pixels, source_chosen[source_part])
+            source_images = view(own, len(source_chosen), source_part, source.statistics)
             batch.source_labels = source_labels[now.on_device(source_chosen)]
         rate = learner.rate(plan, epoch + step / steps)
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,15 +14,18 @@ import numpy as np
 import torch
 
 from resight.analysis import camera_mixture
-from resight.clustering import PseudoLabels, clustering_quality
+from resight.clustering import PseudoLabels, clustering_quality, respect_links
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
+from resight.common.processes import Processes, joined, launched_rank, own_device
+from resight.common.version import __version__
 from resight.crops import CropTable
 from resight.crops.pixels import Images
 from resight.encoders import Encoder, channel_statistics, embed_images
 from resight.errors import ResightError
+from resight.methods import EpochData
 from resight.training.config import TrainConfig, unread_settings
-from resight.training.data import TrainingData
+from resight.training.data import Decisions, TrainingData
 from resight.training.epoch import train_epoch
 from resight.training.learner import Learner
 from resight.training.reporting import Reporter
@@ -44,6 +47,7 @@ def fit(
     *,
     source: CropTable | None = None,
     source_identities: int | None = None,
+    decisions: Decisions | None = None,
     resume: bool = False,
     overwrite: bool = False,
     device: str | torch.device = "auto",
@@ -58,19 +62,25 @@ def fit(
     epoch are drawn from the run's seed and the epoch, so an epoch that is begun again after a crash gives the same
     result.
 
+    Where a launcher such as ``torchrun`` started several processes, each calls this with the same arguments. They share
+    the work and get the same result as one process, up to rounding; the first one writes the run folder, which all must
+    see.
+
     Args:
         config: The settings.
         table: The crops. Only a method that needs identities sees them; otherwise they serve the metrics alone.
         out: The run folder.
         source: Labelled crops of other identities, for a method that needs them.
         source_identities: Use only this many identities of the source; all if not given.
+        decisions: What people decided of pairs of crops: the pseudo-labels of every epoch obey it.
         resume: Go on after the last whole epoch found in ``out``, or start if there is none. Settings that may change
             within a run (:data:`resight.training.run.CHANGEABLE`) may differ from before; what changes is written down.
         overwrite: Replace the run in ``out``. A run of which no epoch was finished is replaced without.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         cache: Folder of pixel caches; ``pixels`` beside the run folder if not given.
         reporter: Gets progress and metrics.
-        evaluate: Called before the first epoch, every ``evaluate_every`` epochs (if that is not 0), and after the last.
+        evaluate: Called before the first epoch, every ``evaluate_every`` epochs (if that is not 0), and after the last;
+            in every process.
         draw: Called with each epoch's clusters that a tracker gets a picture of: as often as ``evaluate``.
 
     Returns:
@@ -79,37 +89,82 @@ def fit(
     Raises:
         ResightError: the crops or the source lack what the method needs, crops cannot be read, nothing clusters, the
             folder holds another run or is in use, a file cannot be written, there is not enough memory, or the loss is
-            no longer finite.
+            no longer finite; another process ended.
     """
-    reporter = reporter or Reporter()
-    run = RunFolder(out)
-    _check_alone()
-    device = resolve_device(device)
+    reporter = (reporter or Reporter()) if launched_rank() == 0 else Reporter()
+    device = own_device(resolve_device(device))
     config = config.model_copy(update={"precision": run_precision(config, device)})
-    tracker = Tracker(config, run)
-    with run.lock():
-        run.check_free(resume, overwrite)
-        data = TrainingData.open(
-            config,
-            table,
-            cache=cache or run.path.parent / "pixels",
-            device=device,
-            source=source,
-            source_identities=source_identities,
-            reporter=reporter,
-        )
-        learner, first_epoch = _begin(config, data, run, resume, reporter)
-        with run.saying_where_it_stands(config.epochs):
-            tracker.start()
-            _train(learner, data, run, first_epoch, tracker, reporter, evaluate, draw)
-            tracker.end()
+    with joined(device) as processes:
+        run = RunFolder(processes.first_says(str(out)))
+        tracker = Tracker(config, run)
+        with run.lock() if processes.first else nullcontext():
+            if processes.first:
+                run.check_free(resume, overwrite)
+            processes.wait()
+            open_data = partial(
+                TrainingData.open,
+                config,
+                table,
+                cache=cache or run.path.parent / "pixels",
+                device=device,
+                source=source,
+                source_identities=source_identities,
+                decisions=decisions,
+                reporter=reporter,
+            )
+            data = processes.in_turn(open_data)
+            _check_agreement(processes, config, data)
+            learner, first_epoch = _begin(config, data, run, resume, reporter)
+            with run.saying_where_it_stands(config.epochs):
+                if processes.first:
+                    tracker.start()
+                _train(learner, data, run, first_epoch, tracker, reporter, evaluate, draw)
+                tracker.end()
+                processes.wait()
     return run
+
+
+def _check_agreement(processes: Processes, config: TrainConfig, data: TrainingData) -> None:
+    """Raises a sentence if the processes have other settings, crops or versions than the first one."""
+    source = None if data.source is None else data.source.fingerprint
+    own = {
+        "versions of Resight or PyTorch": (__version__, torch.__version__),
+        "settings": config.model_dump_json(),
+        "crops": (data.fingerprint, len(data.pixels)),
+        "source crops": source,
+        "kinds of device": data.device.type,
+    }
+    for rank, said in enumerate(processes.all_say(own)):
+        differing = [name for name, value in own.items() if said[name] != value]
+        if differing:
+            raise ResightError(
+                f"Processes {processes.rank} and {rank} have different {' and '.join(differing)}: start all with the "
+                "same command, and give every machine the same files."
+            )
 
 
 def _begin(
     config: TrainConfig, data: TrainingData, run: RunFolder, resume: bool, reporter: Reporter
 ) -> tuple[Learner, int]:
     """The learner and the number of epochs that it has trained; starts the run folder or goes on with it."""
+    learner, state, changes = _open_learner(config, data, run, resume, reporter)
+    if data.links is not None:
+        reporter.say(
+            f"Decisions of {data.decisions}: {len(data.links.must)} pairs of one identity and {len(data.links.cannot)} "
+            "of different ones among the crops to train on."
+        )
+    for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
+        reporter.say(sentence)
+    if not state:
+        return learner, 0
+    reporter.say(f"Resumed after epoch {state['epoch']} of {config.epochs}.")
+    return learner, int(state["epoch"])
+
+
+def _open_learner(
+    config: TrainConfig, data: TrainingData, run: RunFolder, resume: bool, reporter: Reporter
+) -> tuple[Learner, dict[str, Any] | None, list[str]]:
+    """The learner, the state it goes on from, and a sentence for each changed setting. The first process writes."""
     described = data.describe()
     state = run.resume(config, described) if resume else None
     torch.manual_seed(config.seed)
@@ -118,21 +173,21 @@ def _begin(
     changes: list[str] = []
     if state:
         learner.load_state(state, run.checkpoint_file)
+    elif config.encoder.standardise == "crops":
+        learner.standardise_by(channel_statistics(data.pixels.images))
+    learner.send()
+    learner.processes.wait()  # the others have read what the first one is about to change
+    if not learner.processes.first:
+        return learner, state, changes
+    if state:
         changes = run.go_on(config, state)
     else:
         if run.holds_epochs:
             reporter.say(f"The run in {run.path} is replaced.")
         elif run.config_file.exists():
             reporter.say(f"No epoch of the run in {run.path} was finished: it starts again.")
-        if config.encoder.standardise == "crops":
-            learner.standardise_by(channel_statistics(data.pixels.images))
         run.start(config, described | {"started_from": runs_behind(config.encoder.weights)})
-    for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
-        reporter.say(sentence)
-    if not state:
-        return learner, 0
-    reporter.say(f"Resumed after epoch {state['epoch']} of {config.epochs}.")
-    return learner, int(state["epoch"])
+    return learner, state, changes
 
 
 def _train(
@@ -146,11 +201,12 @@ def _train(
     draw: Draw | None,
 ) -> None:
     """Trains the epochs that are left."""
-    config = learner.config
+    config, processes = learner.config, learner.processes
     settings = {"settings": config.model_dump(mode="json"), "fingerprint": data.fingerprint}
     if not first_epoch and evaluate is not None and config.evaluate_every:
         record = {"epoch": 0} | _scores(evaluate, learner)
-        run.append(run.metrics_file, record)
+        if processes.first:
+            run.append(run.metrics_file, record)
         reporter.epoch(record, config.epochs)
 
     quality, watch = _Quality(data), Watch(config, data.pixels.table.camera)
@@ -166,7 +222,7 @@ def _train(
             now = data.epoch_data(epoch, *_embed(learner, data, plan.embed, reporter))
         with clock("label"), explained_memory("labelling", "Train on fewer crops, or close other programs."):
             reporter.progress("clustering", 0, 1)
-            found = learner.method.label(now)
+            found = _label(learner, data, now)
             reporter.progress("clustering", 1, 1)
         with clock("train"), explained_memory("a training step", _smaller_steps(config)):
             losses = train_epoch(learner, data, now, plan, found.labels, reporter)
@@ -180,12 +236,13 @@ def _train(
             last = epoch + 1 == config.epochs or learner.method.plan(epoch + 1).finished
             if evaluate is not None and (last or (epoch + 1) % every == 0):
                 record |= _scores(evaluate, learner)
-        run.save_epoch(record, clock.seconds, found, grouped=data.needs.groups)
-        run.save_weights(learner.best, learner.method.extension())
-        if config.keep_every and (epoch + 1) % config.keep_every == 0:
-            run.keep_weights(epoch + 1)
-        run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
-        if tracker.follows:
+        if processes.first:
+            run.save_epoch(record, clock.seconds, found, grouped=data.needs.groups)
+            run.save_weights(learner.best, learner.method.extension())
+            if config.keep_every and (epoch + 1) % config.keep_every == 0:
+                run.keep_weights(epoch + 1)
+            run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
+        if processes.first and tracker.follows:
             tracker.log(record | _mixture(data, found.labels))
             if draw is not None and data.needs.groups and (last or (epoch + 1) % every == 0):
                 _send_clusters(tracker, draw, data, now.features, found.labels, epoch + 1)
@@ -231,10 +288,18 @@ def _smaller_steps(config: TrainConfig) -> str:
     )
 
 
-def _check_alone() -> None:
-    """Raises a sentence if this process is one of several that a launcher started."""
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        raise ResightError("A run uses one process and one device: start it without torchrun or accelerate launch.")
+def _label(learner: Learner, data: TrainingData, now: EpochData) -> PseudoLabels:
+    """The method's labels, changed as decisions ask. Every process computes them; the first one's are used."""
+    found = learner.method.label(now)
+    if data.links is not None:
+        whole = now.features if now.features.ndim == 2 else now.features[:, 0]
+        found = replace(found, labels=respect_links(found.labels, whole, data.links))
+    learner.send_method()
+    if learner.processes.count == 1:
+        return found
+    labels = found.labels.copy()
+    learner.processes.fill(labels, [slice(0, len(labels)), *[slice(0, 0)] * (learner.processes.count - 1)])
+    return replace(found, labels=labels)
 
 
 def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporter) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from resight.clustering import PseudoLabels
 from resight.common.files import CannotWrite, append_line, make_folder, write_aside
 from resight.common.locks import locked
 from resight.common.memory import OutOfMemory, is_out_of_memory, peak_memory
+from resight.common.processes import ProcessLost
 from resight.common.signals import Stopped
 from resight.crops import CropTable
 from resight.encoders.weights import EXTENSION
@@ -554,13 +555,14 @@ class RunFolder:
             Stopped: a signal came.
             CannotWrite: a file could not be written.
             OutOfMemory: there was not enough memory.
+            ProcessLost: another process of the run ended.
         """
         try:
             yield
         except Stopped as stop:
             stop.standing, stop.run = self._standing(epochs), self.path
             raise
-        except (CannotWrite, OutOfMemory) as error:
+        except (CannotWrite, OutOfMemory, ProcessLost) as error:
             told = type(error)(f"{error} {self._standing(epochs)}")
             told.run = self.path
             raise told from error

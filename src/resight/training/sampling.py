@@ -29,6 +29,12 @@ class SamplingConfig(Settings):
         "spread: those of other cameras, then of its own; spcl (public code of SpCL, Cluster Contrast and PPLR): those "
         "of other cameras alone, with repetition if too few",
     )
+    draws: Literal["balanced", "spcl"] = Field(
+        "balanced",
+        description="balanced: clusters left over by a round of batches begin the next, and a cluster with fewer than "
+        "K crops shows each of them; spcl (public code of SpCL, Cluster Contrast and PPLR): these clusters are left "
+        "out, and crops of a small cluster are drawn with repetition",
+    )
     source_crops: int | None = Field(
         None, ge=1, description="source crops added to each batch; null: as many as the batch has"
     )
@@ -91,18 +97,27 @@ def _rounds(items: np.ndarray, width: int, count: int, rng: np.random.Generator)
         yield items[drawn]
 
 
+def _separate_rounds(items: np.ndarray, width: int, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields ``count`` draws of ``width`` distinct items each, in rounds; what a round leaves over is not drawn."""
+    while count > 0:
+        order = items[rng.permutation(len(items))]
+        for start in range(0, min(len(items) // width, count) * width, width):
+            yield order[start : start + width]
+        count -= len(items) // width
+
+
 def pk_batches(
     labels: np.ndarray, config: SamplingConfig, rng: np.random.Generator, camera: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
     """Yields batches of P clusters, K crops of each.
 
-    Clusters come in rounds of random order, so that each is seen as often as any other. Of a cluster with fewer than K
-    crops each crop is drawn at least once, unless ``cameras`` is ``spcl``. If there are fewer than P clusters, each
-    batch holds all of them.
+    Clusters come in rounds of random order. With ``draws=balanced`` each is seen as often as any other, and each crop
+    of a cluster with fewer than K crops is drawn at least once, unless ``cameras`` is ``spcl``. If there are fewer than
+    P clusters, each batch holds all of them.
 
     Args:
         labels: ``(N,)`` pseudo-labels; −1 is an outlier and never drawn.
-        config: P, K, number of batches, and how cameras are used.
+        config: P, K, number of batches, and how crops are drawn and cameras used.
         rng: Source of randomness.
         camera: ``(N,)`` cameras; not looked at if the setting ``cameras`` is ``none``.
 
@@ -112,8 +127,9 @@ def pk_batches(
     labelled = np.flatnonzero(labels >= 0)
     labelled = labelled[np.argsort(labels[labelled], kind="stable")]
     members = np.split(labelled, np.flatnonzero(np.diff(labels[labelled])) + 1)
+    rounds = _rounds if config.draws == "balanced" else _separate_rounds
     numbers = np.arange(len(members))
-    for drawn in _rounds(numbers, min(config.clusters, len(members)), num_batches(labels, config), rng):
+    for drawn in rounds(numbers, min(config.clusters, len(members)), num_batches(labels, config), rng):
         yield np.concatenate([_crops_of(members[cluster], config, rng, camera) for cluster in drawn])
 
 
@@ -123,6 +139,8 @@ def _crops_of(
     """``(K,)`` crops of the cluster with these members."""
     if config.cameras == "spcl" and camera is not None:
         return _crops_as_spcl(members, config.crops, rng, camera)
+    if config.cameras == "none" and config.draws == "spcl":
+        return _crops_as_spcl(members, config.crops, rng, None)
     order = rng.permutation(members)
     if config.cameras == "spread" and camera is not None:
         same = camera[order[1:]] == camera[order[0]]
@@ -133,17 +151,17 @@ def _crops_of(
     return order[: config.crops]
 
 
-def _crops_as_spcl(members: np.ndarray, count: int, rng: np.random.Generator, camera: np.ndarray) -> np.ndarray:
-    """A first crop, and K − 1 crops of its cluster from other cameras alone.
+def _crops_as_spcl(members: np.ndarray, count: int, rng: np.random.Generator, camera: np.ndarray | None) -> np.ndarray:
+    """A first crop, and K − 1 other crops of its cluster: of other cameras alone if cameras are given.
 
     Only if the cluster has no other camera, they are other crops of the same one. They are distinct if there are at
     least K to choose from, and drawn with repetition if not (K, not K − 1: so does the code). A crop alone in its
     cluster comes K times; the public code shows it once, in a batch that the next cluster then fills. Source:
-    ``RandomMultipleGallerySampler`` in the public code of SpCL (Ge et al., NeurIPS 2020, arXiv 2006.02713), Cluster
-    Contrast and PPLR.
+    ``RandomMultipleGallerySampler`` and ``RandomMultipleGallerySamplerNoCam`` in the public code of SpCL (Ge et al.,
+    NeurIPS 2020, arXiv 2006.02713), Cluster Contrast and PPLR.
     """
     first = rng.choice(members)
-    others = members[camera[members] != camera[first]]
+    others = members[:0] if camera is None else members[camera[members] != camera[first]]
     if not len(others):
         others = members[members != first] if len(members) > 1 else members
     drawn = rng.choice(others, count - 1, replace=len(others) < count)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from resight.common.files import CannotWrite
+from resight.common.processes import current
 from resight.errors import ResightError
 from resight.training.config import TrainConfig, flatten
 from resight.training.run import RunFolder
@@ -103,7 +104,11 @@ class Tracker:
         """
         if self._accelerator is not None:
             with self._explained():
-                self._accelerator.end_training()
+                if current().count == 1:
+                    self._accelerator.end_training()
+                    return
+                for tracker in self._accelerator.trackers:  # end_training would end the processes' connection, too
+                    tracker.finish()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -10,7 +10,9 @@ import torch
 
 from resight.clustering.remarks import Kind, odd_clusters, remedy
 from resight.common.devices import fast_bfloat16
+from resight.common.processes import started_by_launcher
 from resight.crops import GALLERY, QUERY, TRAIN, CropTable
+from resight.encoders import EncoderConfig
 from resight.methods import METHODS
 from resight.training.config import TrainConfig, build_config, flatten, is_read, recipes
 from resight.training.data import camera_use
@@ -53,15 +55,21 @@ def describe_run(
     """
     method = config.method.name
     source = "the settings of the run" if recipe is None else f"recipe {recipe}"
-    encoder = config.encoder
     rows = [
         ("crops", _describe_crops(table, METHODS[method].needs(config.method).identities)),
         ("cameras", _describe_cameras(config, table.subset(TRAIN))),
-        ("encoder", f"{encoder.backbone} at {encoder.height}×{encoder.width} pixels, weights {encoder.weights}"),
+        ("encoder", _describe_encoder(config.encoder)),
         ("device", _describe_device(config, precision, device)),
         ("epochs", _describe_epochs(config)),
     ]
     return f"Training {method}, {source}, into {out}:", rows
+
+
+def _describe_encoder(encoder: EncoderConfig) -> str:
+    text = f"{encoder.backbone} at {encoder.height}×{encoder.width} pixels, weights {encoder.weights}"
+    if encoder.freeze_norms and encoder.weights == "none":
+        return f"{text}; batch norms would keep statistics that were never learnt: set encoder.freeze_norms=false"
+    return text
 
 
 def _describe_crops(table: CropTable, learns_identities: bool) -> str:
@@ -93,6 +101,8 @@ def _describe_device(config: TrainConfig, precision: str, device: torch.device) 
     else:
         threads = torch.get_num_threads()
         parts = [f"{device}, {threads} thread{'s' if threads > 1 else ''}"]
+    if (count := started_by_launcher()) > 1:
+        parts[0] = f"{count} processes, this one on {parts[0]}"
     parts.append(precision)
     if fast_bfloat16(device):
         return ", ".join(parts)

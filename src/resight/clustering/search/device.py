@@ -24,8 +24,9 @@ def search_on_device(
     *,
     tile_elements: int = _TILE_ELEMENTS,
     slack: int = _SLACK,
+    part: slice | None = None,
 ) -> dict[str, float]:
-    """Writes the exact neighbours of all rows, found on a device of PyTorch.
+    """Writes the exact neighbours of all rows, or of a part of them, found on a device of PyTorch.
 
     Similarities in full float32 choose ``k + slack`` candidates per row, which are sorted by their distance in float64.
     A row whose k-th candidate is not certainly nearer than all crops that were left out is searched again on the CPU.
@@ -38,6 +39,7 @@ def search_on_device(
         device: A ``torch.device``.
         tile_elements: Similarities held at once on the device.
         slack: Candidates per row beyond k.
+        part: The rows whose neighbours are written; all if not given.
 
     Returns:
         ``repeated``, the number of rows that were searched again.
@@ -45,6 +47,7 @@ def search_on_device(
     import torch
 
     size, k = indices.shape
+    begin, end = (0, size) if part is None else (part.start, part.stop)
     bound = 1.01 * rows.dim * 2.0**-24 + 1e-6
     kept = min(k - 1 + slack, size - 1)
     height = max(1, min(1024, tile_elements // size))
@@ -56,21 +59,21 @@ def search_on_device(
             (left, torch.from_numpy(np.ascontiguousarray(rows.take(slice(left, left + width)))).to(device))
             for left in range(0, size, width)
         ]
-        for top in range(0, size, height):
-            bottom = min(top + height, size)
+        for top in range(begin, end, height):
+            bottom = min(top + height, end)
             own = torch.arange(top, bottom, device=device)
             pieces = [block[max(0, top - left) : max(0, bottom - left)] for left, block in blocks]
-            part = torch.cat(pieces)
+            queries = torch.cat(pieces)
             near = _Best(kept, True)
             far = _Best(min(slack, size), False) if furthest is not None else None
             for left, block in blocks:
-                tile = part @ block.T
+                tile = queries @ block.T
                 if far is not None:
                     far.add(tile, left)
                 inside = (own >= left) & (own < left + len(block))
                 tile[inside.nonzero()[:, 0], own[inside] - left] = -torch.inf
                 near.add(tile, left)
-            where, exact, order = _ordered(part, blocks, near)
+            where, exact, order = _ordered(queries, blocks, near)
             indices[top:bottom, 0], distances[top:bottom, 0] = np.arange(top, bottom), 0
             indices[top:bottom, 1:] = where.gather(1, order)[:, : k - 1].cpu().numpy()
             distances[top:bottom, 1:] = exact.gather(1, order)[:, : k - 1].cpu().numpy()
@@ -78,7 +81,7 @@ def search_on_device(
                 reached = 1 - exact.gather(1, order)[:, k - 2] / 2
                 again.append(top + np.flatnonzero((reached <= near.worst() + bound).cpu().numpy()))
             if far is not None and furthest is not None:
-                _, exact, _ = _ordered(part, blocks, far)
+                _, exact, _ = _ordered(queries, blocks, far)
                 furthest[top:bottom] = exact.amax(dim=1).cpu().numpy()
                 if slack < size:
                     reached = 1 - exact.amax(dim=1) / 2

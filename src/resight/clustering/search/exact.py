@@ -103,8 +103,9 @@ def search_exact(
     *,
     memory: int | None = None,
     tile_rows: int | None = None,
+    part: slice | None = None,
 ) -> dict[str, float]:
-    """Writes the exact neighbours of all rows.
+    """Writes the exact neighbours of all rows, or of a part of them.
 
     Args:
         rows: N rows.
@@ -116,12 +117,15 @@ def search_exact(
             all rows fit, each pair is multiplied once. Otherwise rows are processed in panels, and pairs across panels
             are multiplied twice.
         tile_rows: Rows multiplied at once; by default 1024, or 4096 where the rows are not in memory.
+        part: The rows whose neighbours are written; all if not given. With fewer than all, pairs of a row of the part
+            and another row are multiplied without use for the other row.
 
     Returns:
         ``candidates``, the mean number of exact distances per row, and ``repeated``, the number of rows that were
         searched again.
     """
     size, k = indices.shape
+    begin, end = (0, size) if part is None else (part.start, part.stop)
     need = k - 1
     capacity = min(4 * need + 256, max(size, 8))
     room = available_memory() // 4 if memory is None else memory
@@ -134,8 +138,8 @@ def search_exact(
     computed = 0
     repeat: list[np.ndarray] = []
     far_repeat: list[np.ndarray] = []
-    for first in range(0, size, panel):
-        last = min(first + panel, size)
+    for first in range(begin, end, panel):
+        last = min(first + panel, end)
         near = Candidates(first, last - first, need, capacity, products)
         far = Candidates(first, last - first, 1, min(128, max(size, 8)), products) if furthest is not None else None
         for top in range(first, last, height):
@@ -158,11 +162,11 @@ def search_exact(
             _finish_furthest(far, rows, furthest)
             far_repeat.append(first + np.flatnonzero(far.spilt))
         del near, far
-    again = np.concatenate(repeat)
+    again = np.concatenate([*repeat, np.empty(0, np.int64)]).astype(np.int64)
     search_some(rows, again, indices, distances)
     if furthest is not None:
-        furthest_of(rows, np.concatenate(far_repeat), furthest)
-    return {"candidates": computed / size, "repeated": len(again)}
+        furthest_of(rows, np.concatenate([*far_repeat, np.empty(0, np.int64)]).astype(np.int64), furthest)
+    return {"candidates": computed / max(1, end - begin), "repeated": len(again)}
 
 
 def _pieces(first: int, top: int, bottom: int, last: int, size: int, width: int) -> list[tuple[int, int]]:

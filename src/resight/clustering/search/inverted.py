@@ -12,6 +12,7 @@ cells that hold them give the recall of every number of cells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,10 @@ def search_approximate(
     recall: float,
     cells: int | None = None,
     memory: int | None = None,
+    part: slice | None = None,
+    complete: Callable[[], None] | None = None,
 ) -> dict[str, float]:
-    """Writes approximate neighbours of all rows.
+    """Writes approximate neighbours of all rows, or of a part of them.
 
     Args:
         rows: N rows.
@@ -50,6 +53,8 @@ def search_approximate(
         cells: Number of cells; by default ``1.5 √N``.
         memory: Bytes for the candidates; by default a quarter of the memory that is available. Rows whose candidates do
             not fit together are processed in panels.
+        part: The rows whose neighbours are written; all if not given.
+        complete: With a part: called to fill in the neighbours of the other rows, before the recall is measured.
 
     Returns:
         ``recall``, the share of the true neighbours found, measured on a sample; ``cells``, the number of cells;
@@ -75,22 +80,26 @@ def search_approximate(
     room = available_memory() // 4 if memory is None else memory
     panel = int(min(size, max(4096, room // (8 * capacity))))
     few = []
-    for origin in range(0, size, panel):
-        candidates = Candidates(origin, min(panel, size - origin), need, capacity)
+    begin, end = (0, size) if part is None else (part.start, part.stop)
+    for origin in range(begin, end, panel):
+        until = min(origin + panel, end)
+        candidates = Candidates(origin, until - origin, need, capacity)
         # a row's own cell comes first: it soon rules out most of the other cells' members
         for queries, cell in ((queries, cell) for queries in (members, others) for cell in range(number)):
             inside = _of(members, cell)
             asking = _of(queries, cell)
-            asking = asking[np.searchsorted(asking, origin) : np.searchsorted(asking, origin + panel)]
+            asking = asking[np.searchsorted(asking, origin) : np.searchsorted(asking, until)]
             step = max(1, TILE_ELEMENTS // max(1, len(inside)))
             for first in range(0, len(asking) if len(inside) else 0, step):
-                part = asking[first : first + step]
-                candidates.offer(products.tile(part, inside), part, inside)
+                some = asking[first : first + step]
+                candidates.offer(products.tile(some, inside), some, inside)
         candidates.finish(rows, indices, distances)
         few.append(origin + np.flatnonzero(candidates.count < k - 1))
         del candidates
-    again = np.concatenate(few)
+    again = np.concatenate([*few, np.empty(0, np.int64)]).astype(np.int64)
     search_some(rows, again, indices, distances)
+    if complete is not None:
+        complete()
 
     sample = np.sort(rng.choice(size, min(_SAMPLE, size), replace=False))
     true, _ = exact_rows(rows, sample, k)

@@ -11,10 +11,13 @@ from resight.clustering.search.rows import UnitRows, unit_rows
 from resight.common.checks import flag, number, one_of, whole
 from resight.common.devices import resolve_device
 from resight.common.memory import room_for
+from resight.common.processes import current
 from resight.errors import ResightError
 
 Search = Literal["auto", "exact", "approximate"]
 
+#: Number of crops from which on processes that train together share a search.
+SHARED_FROM = 2_000
 #: Number of crops above which ``search="auto"`` is approximate on a CPU; on a GPU it is ten times as many.
 APPROXIMATE_ABOVE = 150_000
 
@@ -64,7 +67,7 @@ def nearest_neighbours(
     it, keeps every crop that the error bound of the similarities allows, and sorts these crops by distance. Its result
     does not depend on the number of threads or on ``memory``. The approximate search does the same with the crops in
     the nearest cells of an inverted file (Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search",
-    TPAMI 2011).
+    TPAMI 2011). Processes that train together each search for a share of the crops, and all get the whole result.
 
     Args:
         features: ``(N, D)`` array or memory map of numbers, which may be larger than the memory; L2-normalised here. Or
@@ -104,17 +107,28 @@ def nearest_neighbours(
     far = np.empty(len(rows), np.float32) if furthest else None
     on_device = device is not None and str(device).split(":")[0] != "cpu"
     limit = APPROXIMATE_ABOVE * (10 if on_device else 1)
+    processes = current()
+    shared = processes.count > 1 and len(rows) >= SHARED_FROM
+    part = processes.share(len(rows)) if shared else slice(0, len(rows))
+
+    def complete() -> None:
+        """Fills in what other processes found."""
+        if shared:
+            for found in (indices, distances, *([] if far is None else [far])):
+                processes.fill(found, processes.shares(len(rows)))
+
     if search == "approximate" or (search == "auto" and not furthest and len(rows) > limit):
         from resight.clustering.search.inverted import search_approximate
 
-        found = search_approximate(rows, indices, distances, recall=recall, memory=memory)
+        found = search_approximate(rows, indices, distances, recall=recall, memory=memory, part=part, complete=complete)
         return Neighbours(indices, distances, rows, recall=found["recall"])
     if on_device:
         import torch
 
         from resight.clustering.search.device import search_on_device
 
-        search_on_device(rows, indices, distances, far, torch.device(device))
+        search_on_device(rows, indices, distances, far, torch.device(device), part=part)
     else:
-        search_exact(rows, Products(rows), indices, distances, far, memory=memory)
+        search_exact(rows, Products(rows), indices, distances, far, memory=memory, part=part)
+    complete()
     return Neighbours(indices, distances, rows, far)
