@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from resight.study import find_study, list_studies, quick_worlds
 
 DOCS = Path(__file__).resolve().parent
@@ -48,7 +50,8 @@ Several seeds are shown as mean (least–largest). Differences are from the row 
 
 The figures below are of the **quick size**: a quarter-width ResNet-18 at 64×32 pixels, 6 epochs of 12 batches of 32
 crops, {target} crops of {people} synthetic people{seeds}. They show that a study runs and what it prints. They do not
-tell methods apart; the papers' own figures, of ResNet-50 on real people, stand beside them. Seconds and minutes were
+tell methods apart: the set is small, and one seed says little. The papers' own figures, of ResNet-50 on real people,
+stand beside them. Seconds and minutes were
 measured with other programs on the same core. Commit {commit}.
 """
 
@@ -82,8 +85,14 @@ def main() -> None:
             blocks.append("\n".join(line for line in lines if line.startswith("|")))
             pictures = []
             for file in sorted([*folder.glob("*.svg"), *folder.glob("*.png")]):
-                shutil.copyfile(file, IMAGES / f"{name}-{file.name}")
-                pictures.append(f"![{study.title}: {file.stem}](images/studies/{name}-{file.name})")
+                copy = IMAGES / f"{name}-{file.name}"
+                if file.suffix == ".png":  # crops: a tenth of the size
+                    copy = copy.with_suffix(".jpg")
+                    with Image.open(file) as picture:
+                        picture.convert("RGB").save(copy, quality=80, optimize=True)
+                else:
+                    shutil.copyfile(file, copy)
+                pictures.append(f"![{study.title}: {file.stem}](images/studies/{copy.name})")
             if pictures:
                 blocks.append("\n".join(pictures))
     (DOCS / "paper-studies.md").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")

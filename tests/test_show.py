@@ -22,7 +22,7 @@ def run(painted: Path, tiny: dict[str, object], tmp_path_factory: pytest.TempPat
     return out
 
 
-def test_the_crops_of_a_run_are_read_and_divided_again(run: Path, painted: Path) -> None:
+def test_the_crops_of_a_run_are_read_and_divided_again(run: Path, painted: Path, tmp_path: Path) -> None:
     table = crops_of_run(RunFolder(run))
     expected = resight.read_crops(painted, train_identities=7)
     assert table.paths == expected.paths
@@ -33,6 +33,10 @@ def test_the_crops_of_a_run_are_read_and_divided_again(run: Path, painted: Path)
     assert seen.is_trained_on
     assert seen.label_epochs == [1, 2]
     assert seen.labels.tolist() == RunFolder(run).read_array("labels", 2).tolist()
+    write_table(resight.identity_split(resight.read_crops(painted), 7), tmp_path / "crops.csv")
+    listed = RunView(run, tmp_path / "crops.csv")  # another table of the same files
+    assert listed.table.source == "csv"
+    assert listed.is_trained_on
     other = RunView(run, resight.read_crops(painted, train_identities=5))
     assert not other.is_trained_on
     assert other.label_epochs == []

@@ -239,7 +239,7 @@ def bar_chart(
     axes.margins(x=0.12)
     axes.tick_params(axis="y", length=0)
     if len(values) > 1:
-        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(values))
+        figure.legend(fontsize=8, loc="outside lower center", ncols=min(len(values), 4))
     axes.set_title(title)
     axes.set_xlabel(x)
     return figure
@@ -343,7 +343,7 @@ def scatter(
         side.set_visible(False)
     axes.set_title(title)
     if marks and len(names) > 1:
-        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=min(len(names), 4))
+        figure.legend(fontsize=8, loc="outside lower center", ncols=min(len(names), 4))
     return figure
 
 
@@ -450,10 +450,5 @@ def journey_chart(
     axes.tick_params(axis="y", length=0)
     axes.set_title(title)
     axes.set_xlabel(x)
-    axes.legend(
-        fontsize=8,
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.35 / max(1, 0.2 * len(ways))),
-        ncols=min(6, max(1, len(shown))),
-    )
+    figure.legend(fontsize=8, loc="outside lower center", ncols=min(6, max(1, len(shown))))
     return figure

@@ -29,7 +29,7 @@ def crops_of_run(
         data: Where the crops are; if not given, the folder that the run was trained from is read again. If identities
             were divided by ``train_identities`` then, they are divided in the same way: by the number that gives as
             many training crops.
-        format: Format of the crops; that of the run if no ``data`` is given.
+        format: Format of the crops; ``auto`` is that of the run if no ``data`` is given.
         train_identities: As for :func:`resight.read_crops`.
 
     Raises:
@@ -49,7 +49,8 @@ def crops_of_run(
             f"The crops that {run.path} was trained on are no longer in {root}: say where they are with --data PATH "
             "(data= in Python)."
         )
-    table = read_crops(root, str(known["format"]), train_identities=train_identities)
+    named = str(known["format"]) if format == "auto" else format
+    table = read_crops(root, named, train_identities=train_identities)
     trained = int(known["crops"]) + len(known.get("unreadable", []))
     if train_identities is None and table.split is None and table.identity is not None and trained < len(table):
         counts = np.unique(table.identity[table.is_person], return_counts=True)[1]
@@ -138,9 +139,18 @@ class RunView:
 
     @cached_property
     def is_trained_on(self) -> bool:
-        """Whether the training crops of the table are those that the run was trained on."""
-        cache = self._all_trained
-        return bool(self.run.read_data().get("fingerprint") == table_fingerprint(cache.table, cache.digest))
+        """Whether the training crops of the table are those that the run was trained on, in the same order.
+
+        Columns such as times may differ: then the crops of the run are read again and the files compared.
+        """
+        cache, known = self._all_trained, self.run.read_data().get("fingerprint")
+        if known == table_fingerprint(cache.table, cache.digest):
+            return True
+        try:
+            own = self.open_cache(crops_of_run(self.run).subset(TRAIN))
+        except ResightError:  # they are gone, or in a table
+            return False
+        return own.digest == cache.digest and known == table_fingerprint(own.table, own.digest)
 
     @cached_property
     def label_epochs(self) -> list[int]:

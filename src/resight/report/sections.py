@@ -40,7 +40,7 @@ def scores(seen: RunView, pictures: Pictures) -> Section | None:
         row = [percent(found[name]) for name in RATES]
         blocks.append(
             Block(
-                "In per cent. " + describe_scores(found | seen.run.facts(seen.epoch)),
+                "Rates in per cent; " + describe_scores(found | seen.run.facts(seen.epoch)),
                 table=(list(RATES.values()), [row]),
             )
         )
@@ -82,7 +82,7 @@ def training(seen: RunView, pictures: Pictures, *, mixture: bool = True) -> Sect
 
     def draw(title: str, named: dict[str, str], y: str) -> None:
         series = curve_series({seen.name: lines}, named)
-        if series:
+        if any(len(places) > 1 for places, _ in series.values()):  # one value is in the tables
             chart = charts.line_chart(series, title=title, y=y, size=(4.2, 2.7))
             drawn.append(charts.chart_svg(chart, f"{title}: {_ends(series)}"))
 

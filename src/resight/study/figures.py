@@ -161,7 +161,7 @@ def _tsne(figure: Figure, views: dict[str, RunView], folder: Path) -> list[Path]
     made = {}
     for row, seen in views.items():
         chart = show.tsne(seen, groups=18)
-        chart.axes[0].set_title(row)
+        chart.axes[0].set_title(row, loc="left")
         made[row] = chart
     return _saved(folder, figure, made)
 
