@@ -25,6 +25,7 @@ import yaml
 
 from resight.encoders import Encoder
 from resight.training.config import build_config
+from resight.training.run import RunFolder
 
 
 def run_folder(out: Path, row: str, seed: int) -> Path:
@@ -98,10 +99,7 @@ def report(options: argparse.Namespace, table: dict[str, Any]) -> str:
         scores = [json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) for folder in done]
         epochs = [read_lines(folder / "metrics.jsonl") for folder in done]
         last = [run[-1] for run in epochs]
-        seconds = [
-            sum(sum(v for k, v in epoch.items() if k != "epoch") for epoch in read_lines(folder / "timings.jsonl"))
-            for folder in done
-        ]
+        seconds = [sum(sum(epoch.values()) for epoch in RunFolder(folder).read_timings()) for folder in done]
         earlier: dict[int, list[float]] = {}
         for run in epochs:
             for epoch in run[:-1]:

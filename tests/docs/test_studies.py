@@ -37,9 +37,10 @@ def test_means_lie_between_least_and_largest() -> None:
 
 def test_settings_are_those_of_the_ablation_tables() -> None:
     known = set()
-    for file in (ROOT / "benchmarks" / "ablations").glob("*.yaml"):
+    folders = (ROOT / "benchmarks" / "ablations", ROOT / "src" / "resight" / "studies")
+    for file in (file for folder in folders for file in folder.glob("*.yaml")):
         table = yaml.safe_load(file.read_text(encoding="utf-8"))
-        for row in table["rows"]:
+        for row in table.get("rows", []):
             settings = table.get("settings", {}) | row.get("settings", {})
             words = [f"method {row['method']}"] if "method" in row else []
             words += [f"{name}={json.dumps(value).replace(' ', '')}" for name, value in settings.items()]
