@@ -397,7 +397,7 @@ def _galleries(
         ("delete", ("--yes", "--camera", "9", "--before", "soon")), ("delete", ("--sighting", "1")),
         ("import", ("--from", stage.empty)), ("import", ("--from", stage.text)), ("import", ()),
         ("migrate", ("--to", stage.empty)), ("migrate", ()), ("nonsense", ()),
-        *(("undo", (value,)) for value in no_decision),
+        *(("undo", (value,)) for value in no_decision if value != "--"),  # which ends the options
     ):  # fmt: skip
         label = f"gallery {name} {' '.join(map(str, words))}".replace(str(stage.root), "…").encode("unicode_escape")
         call = functools.partial(lambda name, words: command("gallery", name, _gallery(stage), *words), name, words)

@@ -470,6 +470,10 @@ def review(
     Example: **resight gallery review people --sheet question.png**
     """
     _check_sheet(sheet)
+    if as_json and sheet is not None:
+        raise ResightError(
+            "--sheet draws the question that is being asked, and --json asks none: leave out one of them."
+        )
     with open_gallery(gallery, by=by) as opened:
         if as_json:
             print(json.dumps([question.to_dict() for question in opened.questions(count)]))

@@ -294,7 +294,9 @@ def report(
     data: OwnDataOption = None,
     crops: Annotated[
         int,
-        typer.Option(min=4, metavar="N", help="Training crops embedded at most; of more, whole clusters are drawn."),
+        typer.Option(
+            min=4, max=10**9, metavar="N", help="Training crops embedded at most; of more, whole clusters are drawn."
+        ),
     ] = 3000,
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
