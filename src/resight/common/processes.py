@@ -17,11 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import Tensor
 
@@ -176,6 +175,7 @@ class _Group(Processes):
         return rows.to(own.device)
 
     def fill(self, array: np.ndarray, shares: Sequence[slice]) -> None:
+        import numpy as np
         import torch
         import torch.distributed as dist
 
