@@ -220,13 +220,16 @@ def test_large_images_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Eight threads decode images of 16 million pixels; there is room for two at once."""
     monkeypatch.setattr(images_module, "_ROOM", images_module._Room(2 * 8 * 4096 * 4096))
     honest, inside, most = images_module._to_rgb, [0], [0]
-    lock = threading.Lock()
+    lock, two = threading.Lock(), threading.Event()
 
     def counted(*arguments: Any) -> Image.Image:
         with lock:
             inside[0] += 1
             most[0] = max(most[0], inside[0])
-        time.sleep(0.05)
+            if inside[0] == 2:
+                two.set()
+        two.wait(30)  # a busy machine starts the second thread late
+        time.sleep(0.01)
         with lock:
             inside[0] -= 1
         return honest(*arguments)

@@ -287,7 +287,7 @@ def test_a_teacher_that_is_clustered_may_run_on(painted: Path, tiny: dict[str, o
     assert np.isfinite(run_to_end(read_crops(painted), settings, tmp_path / "run").read_metrics()[-1]["loss"])
 
 
-@pytest.mark.parametrize("stop", ["after epoch 1", "after epoch 3", "in epoch 2", "in epoch 4"])
+@pytest.mark.parametrize("stop", ["after epoch 3", "in epoch 2"])
 def test_a_resumed_run_gives_the_same_numbers(
     stop: str, stop_at: Callable[[str], Reporter], painted: Path, tiny: dict[str, object], tmp_path: Path
 ) -> None:

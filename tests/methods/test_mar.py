@@ -275,8 +275,7 @@ def test_labels_of_the_target_never_reach_training(
     assert without.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
 
 
-@pytest.mark.parametrize("stop", ["after epoch 1", "in epoch 3"])
-@pytest.mark.parametrize("memory_gb", [1.0, 0.0])
+@pytest.mark.parametrize(("stop", "memory_gb"), [("after epoch 1", 0.0), ("in epoch 3", 1.0)])
 def test_a_resumed_run_gives_the_same_numbers(
     stop: str,
     stop_at: Callable[[str], Reporter],

@@ -325,8 +325,7 @@ def test_the_whole_run_with_beta_1_and_full_agreement_is_the_baselines(
         assert {name: value for name, value in ours.items() if "agreement" not in name} == theirs
 
 
-@pytest.mark.parametrize("rows", [None, 40])
-@pytest.mark.parametrize("stop", ["after epoch 2", "in epoch 3"])
+@pytest.mark.parametrize(("stop", "rows"), [("after epoch 2", 40), ("in epoch 3", None)])
 def test_a_resumed_run_gives_the_same_numbers(
     stop: str,
     stop_at: Callable[[str], Reporter],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 
 import resight
 from resight import ResightError
+from resight.cli import main
 from resight.study import Place, Study, find_study, list_studies, run_study, write_results
 from resight.study.runs import Crops, _Slots
 from resight.training.config import build_config
@@ -68,18 +70,31 @@ TOY = {
 
 
 @pytest.fixture(scope="module")
-def toy(tiny: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Study:
+def file(tiny: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("toy") / "toy.yaml"
-    file.write_text(yaml.safe_dump(TOY | {"settings": tiny | {"epochs": 1, "sampling.iterations": 2}}))
-    return find_study(file)
+    file.write_text(yaml.safe_dump(TOY | {"settings": tiny | {"epochs": 2}}))
+    return file
 
 
 @pytest.fixture(scope="module")
-def place(painted: Path, toy: Study, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def toy(file: Path) -> Study:
+    return find_study(file)
+
+
+CHANGES = {"epochs": 1, "sampling.iterations": 2}
+
+
+@pytest.fixture(scope="module")
+def place(painted: Path, file: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where the command ran the study."""
     out = tmp_path_factory.mktemp("studies")
-    place = Place(out, Crops(painted, train_identities=7), jobs=2)
-    assert run_study(toy, place) == []
-    return place
+    words = ["study", file, "--data", painted, "--train-identities", 7, "--out", out, "--jobs", 2, "-q"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["resight", *map(str, words), *(f"{name}={CHANGES[name]}" for name in CHANGES)])
+        with pytest.raises(SystemExit) as done:
+            main()
+    assert done.value.code == 0
+    return Place(out, Crops(painted, train_identities=7), changes=CHANGES, jobs=2)
 
 
 def test_a_study_writes_its_table_and_figures(toy: Study, place: Place) -> None:

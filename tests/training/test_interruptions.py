@@ -91,13 +91,8 @@ def whole(table: CropTable, tiny: dict[str, object], tmp_path_factory: pytest.Te
     return model.run
 
 
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
-    ids=["INT", "TERM", "HUP"],
-)
-def test_a_signal_ends_training_with_the_command_that_goes_on(
-    number: signal.Signals, status: int, painted: Path, tiny: dict[str, object], tmp_path: Path, whole: RunFolder
+def test_a_lost_terminal_ends_training_with_the_command_that_goes_on(
+    painted: Path, tiny: dict[str, object], tmp_path: Path, whole: RunFolder
 ) -> None:
     crops = tmp_path / "my crops"
     crops.symlink_to(painted)
@@ -110,22 +105,21 @@ def test_a_signal_ends_training_with_the_command_that_goes_on(
             before.append(line)
             if line.startswith("epoch 1/3"):
                 break
-        process.send_signal(number)
+        process.send_signal(signal.SIGHUP)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == status, (before, err)
+    assert process.returncode == 129, (before, err)
     assert out == ""
     lines = err.splitlines()
     stopped, command = lines[-2:]
-    assert stopped in [f"resight: Stopped by {number.name}. Epoch {n} of 3 is saved in {run.path}." for n in (1, 2)]
+    assert stopped in [f"resight: Stopped by SIGHUP. Epoch {n} of 3 is saved in {run.path}." for n in (1, 2)]
     assert "--overwrite" not in command
     assert command.endswith(" keep_every=2 --resume")
     assert not list(run.path.rglob("*.part.*"))
-    if number == signal.SIGTERM:
-        done = follow(command)
-        assert done.returncode == 0, done.stderr
-        assert "Resumed after epoch" in done.stderr
-        assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
-        assert run.weights_file.read_bytes() == whole.weights_file.read_bytes()
+    done = follow(command)
+    assert done.returncode == 0, done.stderr
+    assert "Resumed after epoch" in done.stderr
+    assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    assert run.weights_file.read_bytes() == whole.weights_file.read_bytes()
 
 
 def test_a_signal_before_the_first_epoch_is_finished(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
@@ -172,6 +166,22 @@ def test_signals_are_handled_for_a_while_only() -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+class _Finalized:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_meets_a_finalizer_still_ends_the_command() -> None:
+    """Python ignores what is raised in a finalizer."""
+    hook = sys.unraisablehook
+    with stopped_by_signals() as stops:
+        _Finalized()
+        with pytest.raises(Stopped) as caught:
+            time.sleep(30)
+    assert stops == [caught.value]
+    assert sys.unraisablehook is hook
+
+
 def test_a_second_signal_later_ends_the_process_at_once() -> None:
     script = """
         import signal, time
@@ -197,11 +207,6 @@ def test_two_processes_do_not_train_in_one_folder(painted: Path, tiny: dict[str,
             with pytest.raises(ResightError, match=r"Another process is training in .*run: wait for it, or choose"):
                 resight.train(METHOD, painted, run.path, settings=tiny, **options)
             assert time.monotonic() - start < 5
-        second = subprocess.run(words(painted, run.path, tiny), capture_output=True, text=True, check=False)
-        assert second.returncode == 2
-        assert second.stderr.splitlines()[-1] == (
-            f"resight: Another process is training in {run.path}: wait for it, or choose another folder."
-        )
         assert first.poll() is None
         first.kill()
         first.wait()
@@ -282,20 +287,6 @@ def test_a_file_that_cannot_be_written_is_a_sentence_and_the_run_goes_on(
         assert run.weights_file.read_bytes() == whole.weights_file.read_bytes()
 
 
-def test_a_limit_on_the_size_of_files(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    command = shlex.join(words(painted, run, tiny, "--cache", str(tmp_path / "pixels")))
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 600; exec {command}"], capture_output=True, text=True, check=False
-    )  # 600 kB: a checkpoint does not fit
-    assert done.returncode == 2
-    said, then = done.stderr.splitlines()[-2:]
-    assert said.startswith(f"resight: {run}/model.safetensors could not be written: File too large.")
-    assert said.endswith(f"{run} has no epoch yet.")
-    assert then.endswith("--resume")
-    assert not list(run.rglob("*.part*"))
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     """Mounts a file system of so many bytes, or gives it another size."""
@@ -343,8 +334,8 @@ def test_a_full_disk(
     )
     assert not list(disk.rglob("*.part*"))
     small_disk(1 << 26)
-    done = follow(then)
-    assert done.returncode == 0, done.stderr
+    assert then.endswith("--resume")
+    resight.train(METHOD, painted, run.path, settings=settings, resume=True)
     assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
     assert run.weights_file.read_bytes() == whole.weights_file.read_bytes()
 

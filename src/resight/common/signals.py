@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+_AGAIN = 0.05  # seconds until an exception that Python ignored is raised again
 _PATIENCE = 1.0  # seconds in which a signal that is sent twice counts once: programs that start others pass it on, too
 
 
@@ -35,7 +38,8 @@ def stopped_by_signals() -> Iterator[list[Stopped]]:
     """For a while, Ctrl-C, SIGTERM and SIGHUP raise :class:`Stopped` in the main thread.
 
     The same signal again, a second later or more, ends the process at once. Signals that are ignored, as under
-    ``nohup``, stay ignored.
+    ``nohup``, stay ignored. Python ignores what is raised in a finalizer or a callback from C, such as those of the
+    compiler of numba; then the signal is sent again.
 
     Yields:
         A list that is empty until there was a signal, and then holds what was raised. An error that arises while the
@@ -54,14 +58,25 @@ def stopped_by_signals() -> Iterator[list[Stopped]]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
+    def ignored(what: sys.UnraisableHookArgs) -> None:
+        if not isinstance(what.exc_value, Stopped):
+            hook(what)
+            return
+        raised.clear()
+        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), what.exc_value.signal))
+        again.daemon = True
+        again.start()
+
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {number: signal.getsignal(number) for number in numbers}
     replaced = [number for number in numbers if before[number] in usual]
     for number in replaced:
         signal.signal(number, stop)
+    hook, sys.unraisablehook = sys.unraisablehook, ignored
     try:
         yield raised
     finally:
+        sys.unraisablehook = hook
         for number in replaced:
             signal.signal(number, before[number])
