@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -32,15 +33,20 @@ def resight(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture(scope="session")
 def run(painted: Path, tiny: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run trained by the command, in another process."""
+    """A run trained by the command."""
     out = tmp_path_factory.mktemp("cli") / "run"
     words = [f"{name}={value}" for name, value in tiny.items()]
-    command = [sys.executable, "-m", "resight", "train", "cluster_contrast", "--data", str(painted), "--out", str(out)]
-    done = subprocess.run(
-        [*command, "--train-identities", "8", "-q", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "rank-1" in done.stdout
-    assert "epoch 3/3" in done.stderr
-    assert "camera labels in training: none" in done.stdout
+    command = ["resight", "train", "cluster_contrast", "--data", str(painted), "--out", str(out)]
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(StringIO()) as said,
+        redirect_stderr(StringIO()) as told,
+    ):
+        patch.setattr(sys, "argv", [*command, "--train-identities", "8", "-q", *words])
+        with pytest.raises(SystemExit) as done:
+            main()
+    assert done.value.code == 0, told.getvalue()
+    assert "rank-1" in said.getvalue()
+    assert "epoch 3/3" in told.getvalue()
+    assert "camera labels in training: none" in said.getvalue()
     return out
