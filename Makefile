@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test torture lint format clean
 
 help:
-	@echo "make demo     a synthetic world, a training run, scores and pictures, in a few minutes"
+	@echo "make demo     a synthetic world, a training run, scores and pictures, in five to fifteen minutes"
 	@echo "make test     run the tests (makes the environment first)"
 	@echo "make torture  call everything with everything that can be wrong, and count what comes of it"
 	@echo "make lint     ruff and mypy"

@@ -257,7 +257,7 @@ def demo(
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
-    """Try everything in a few minutes: synthetic crops, training without labels, scores, pictures.
+    """Try everything in five to fifteen minutes: synthetic crops, training without labels, scores, pictures.
 
     A second call uses what the first one made.
 
