@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from resight.cli import main
 from resight.training.reporting import Reporter
 
 
@@ -44,6 +48,25 @@ def _paint_crops_fixture() -> Callable[..., Path]:
 def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """96 crops of 12 identities in 2 cameras."""
     return _paint_crops(tmp_path_factory.mktemp("painted") / "crops")
+
+
+@pytest.fixture(scope="session")
+def in_process() -> Callable[..., tuple[int, str, str]]:
+    """Runs the command with the given words, in this process: exit status, standard output, standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            redirect_stdout(StringIO()) as out,
+            redirect_stderr(StringIO()) as err,
+        ):
+            patch.setattr(sys, "argv", ["resight", *map(str, words)])
+            patch.setenv("COLUMNS", "200")
+            with pytest.raises(SystemExit) as stop:
+                main()
+        return int(stop.value.code or 0), out.getvalue(), err.getvalue()
+
+    return run
 
 
 class _Stop(Reporter):

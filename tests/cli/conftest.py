@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -32,21 +30,19 @@ def resight(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(scope="session")
-def run(painted: Path, tiny: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(
+    in_process: Callable[..., tuple[int, str, str]],
+    painted: Path,
+    tiny: dict[str, object],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A run trained by the command."""
     out = tmp_path_factory.mktemp("cli") / "run"
-    words = [f"{name}={value}" for name, value in tiny.items()]
-    command = ["resight", "train", "cluster_contrast", "--data", str(painted), "--out", str(out)]
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        redirect_stdout(StringIO()) as said,
-        redirect_stderr(StringIO()) as told,
-    ):
-        patch.setattr(sys, "argv", [*command, "--train-identities", "8", "-q", *words])
-        with pytest.raises(SystemExit) as done:
-            main()
-    assert done.value.code == 0, told.getvalue()
-    assert "rank-1" in said.getvalue()
-    assert "epoch 3/3" in told.getvalue()
-    assert "camera labels in training: none" in said.getvalue()
+    settings = [f"{name}={value}" for name, value in tiny.items()]
+    words = ("train", "cluster_contrast", "--data", painted, "--out", out, "--train-identities", 8, "-q")
+    status, said, told = in_process(*words, *settings)
+    assert status == 0, told
+    assert "rank-1" in said
+    assert "epoch 3/3" in told
+    assert "camera labels in training: none" in said
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ import yaml
 
 import resight
 from resight import ResightError
-from resight.cli import main
 from resight.study import Place, Study, find_study, list_studies, run_study, write_results
 from resight.study.runs import Crops, _Slots
 from resight.training.config import build_config
@@ -85,15 +84,16 @@ CHANGES = {"epochs": 1, "sampling.iterations": 2}
 
 
 @pytest.fixture(scope="module")
-def place(painted: Path, file: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(
+    in_process: Callable[..., tuple[int, str, str]], painted: Path, file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Place:
     """Where the command ran the study."""
     out = tmp_path_factory.mktemp("studies")
-    words = ["study", file, "--data", painted, "--train-identities", 7, "--out", out, "--jobs", 2, "-q"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["resight", *map(str, words), *(f"{name}={CHANGES[name]}" for name in CHANGES)])
-        with pytest.raises(SystemExit) as done:
-            main()
-    assert done.value.code == 0
+    words = ("study", file, "--data", painted, "--train-identities", 7, "--out", out, "--jobs", 2, "-q")
+    status, said, told = in_process(*words, *(f"{name}={value}" for name, value in CHANGES.items()))
+    assert status == 0, told
+    assert "of 2: low, seed 0: finished" in told
+    assert "table.md, table.csv" in said
     return Place(out, Crops(painted, train_identities=7), changes=CHANGES, jobs=2)
 
 

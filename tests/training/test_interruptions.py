@@ -198,7 +198,9 @@ def test_a_second_signal_later_ends_the_process_at_once() -> None:
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
 
 
-def test_two_processes_do_not_train_in_one_folder(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+def test_two_processes_do_not_train_in_one_folder(
+    in_process: Callable[..., tuple[int, str, str]], painted: Path, tiny: dict[str, object], tmp_path: Path
+) -> None:
     run = RunFolder(tmp_path / "run")
     with started(words(painted, run.path, tiny, *ENDLESS)) as first:
         wait_for(run.config_file.exists, first)
@@ -207,6 +209,11 @@ def test_two_processes_do_not_train_in_one_folder(painted: Path, tiny: dict[str,
             with pytest.raises(ResightError, match=r"Another process is training in .*run: wait for it, or choose"):
                 resight.train(METHOD, painted, run.path, settings=tiny, **options)
             assert time.monotonic() - start < 5
+        status, _, told = in_process(*words(painted, run.path, tiny)[3:])
+        assert status == 2
+        assert told.splitlines()[-1] == (
+            f"resight: Another process is training in {run.path}: wait for it, or choose another folder."
+        )
         assert first.poll() is None
         first.kill()
         first.wait()
