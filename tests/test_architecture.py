@@ -23,6 +23,7 @@ FLOORS = (
     ("model",),
     ("scoring", "sentences", "charts", "pictures", "live"),
     ("gallery", "view"),
+    ("choice",),
     ("transfer", "comparison", "entry", "export"),
     ("show",),
     ("report",),

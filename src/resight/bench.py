@@ -20,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from resight.common.checks import instance, whole
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
-from resight.crops import CropTable
+from resight.crops import TRAIN, CropTable
 from resight.crops.cache import PixelCache
 from resight.encoders import embed_images
+from resight.errors import ResightError
 from resight.methods import METHODS, EpochData
 from resight.training.augment import augment
 from resight.training.config import TrainConfig
@@ -35,6 +36,8 @@ from resight.training.reporting import Reporter, duration
 _POOL = 512  # different images of noise
 _CAMERAS = 6
 _CROPS_PER_IDENTITY = 17  # as in Market-1501's training set
+_READ_SECONDS = 4e-4  # to decode a small crop and to hash its file
+_LEAST = 200  # crops that a run is measured with
 _WARM = 2  # steps before those that are timed
 
 
@@ -139,7 +142,7 @@ def measure(
         ResightError: the settings or the device cannot be used, or there is not enough memory.
     """
     instance("config", config, TrainConfig, "build_config makes one")
-    crops, steps = whole("crops", crops, least=200), whole("steps", steps, least=1)
+    crops, steps = whole("crops", crops, least=_LEAST), whole("steps", steps, least=1)
     reporter, device = reporter or Reporter(), resolve_device(device)
     wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
     busy = _busy_cores()
@@ -415,3 +418,44 @@ def cost_rows(cost: Cost) -> Sequence[tuple[str, str]]:
         ("the run", duration(cost.run_seconds)),
         ("peak memory", f"{cost.peak_bytes / 1e9:.2f} GB"),
     ]
+
+
+def epochs_within(
+    config: TrainConfig,
+    table: CropTable,
+    seconds: float,
+    *,
+    device: str | torch.device = "auto",
+    reporter: Reporter | None = None,
+) -> int:
+    """How many epochs of a run fit into some time, by timing a few steps and an epoch's other stages.
+
+    Reading the crops and scoring the model are allowed for, as embedding is timed and each crop is read once.
+
+    Args:
+        config: The settings of the run.
+        table: Its crops.
+        seconds: The time.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        reporter: Gets the progress.
+
+    Returns:
+        The number of epochs.
+
+    Raises:
+        ResightError: not even one epoch fits; or as for :func:`measure`.
+    """
+    start = time.perf_counter()
+    crops, tested = len(table.subset(TRAIN)), len(table) - len(table.subset(TRAIN))
+    cost = measure(config, crops=max(crops, _LEAST), steps=4, device=device, reporter=reporter)
+    scorings = 1 + (config.epochs // config.evaluate_every + 1 if config.evaluate_every else 0)
+    once = tested / cost.embed_images * scorings + crops * _READ_SECONDS
+    left = seconds - (time.perf_counter() - start) - once
+    epochs = round(left / cost.epoch_seconds)
+    if left < cost.epoch_seconds:
+        raise ResightError(
+            f"One epoch takes about {duration(cost.epoch_seconds)} on this machine, and {duration(once)} go to reading "
+            f"and scoring: {duration(seconds)} are not enough. Give more minutes, or fewer sampling.iterations (now "
+            f"{config.sampling.iterations})."
+        )
+    return epochs

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from resight.common.checks import as_path, flag, instance
+from resight.choice import Choice, choose
+from resight.common.checks import as_path, flag, instance, shown
 from resight.common.devices import resolve_device
 from resight.common.memory import explained_memory
 from resight.common.processes import current, launched_rank, own_device
@@ -27,7 +28,7 @@ from resight.training.run import RunFolder
 
 
 def train(
-    method: str,
+    method: str | None,
     data: CropTable | str | Path,
     out: str | Path,
     *,
@@ -47,7 +48,8 @@ def train(
     Only a method that learns from labels, such as ``supervised``, sees the identities in the data.
 
     Args:
-        method: Name of a method, such as ``cluster_contrast``.
+        method: Name of a method, such as ``cluster_contrast``. ``None``: the one of the run that is resumed, or a
+            method and recipe that suit the crops (:func:`resight.choice.choose`).
         data: A crop table, or a path that :func:`resight.read_crops` understands. Its ``train`` crops are trained on.
             Where its ``query`` and ``gallery`` crops have identities, the model is scored on them.
         out: The run folder to make.
@@ -82,6 +84,9 @@ def train(
     if source is not None and not isinstance(source, CropTable):
         source = read_crops(source)
     folder = as_path("The run folder", out)
+    if method is None:
+        chosen = choose_run(table, recipe, resume=folder if flag("resume", resume) else None)
+        method, recipe = chosen.method, recipe if chosen.recipe is None else chosen.recipe
     config = resolve_config(method, recipe, settings, resume=folder if flag("resume", resume) else None)
     return train_config(
         config,
@@ -160,6 +165,27 @@ def train_config(
                     score(model.encoder)
             save_evaluation(run, scores)
     return model
+
+
+def choose_run(table: CropTable, recipe: str | Path | None, *, resume: Path | None = None) -> Choice:
+    """The method and recipe where no method is named.
+
+    Args:
+        table: The crops.
+        recipe: The recipe that was asked for; there must be none.
+        resume: Folder of the run to go on with, whose method is used.
+
+    Raises:
+        ResightError: a recipe was asked for, which is a recipe of one method.
+    """
+    if resume is not None and RunFolder(resume).config_file.exists():
+        return Choice(RunFolder(resume).read_config().method.name, None, ())
+    if recipe is not None:
+        raise ResightError(
+            f"The recipe {shown(str(recipe))} was asked for, but no method: name the method whose recipe it is, such "
+            "as cluster_contrast, or leave the recipe out."
+        )
+    return choose(table)
 
 
 def _decisions(gallery: str | Path, table: CropTable, cache: Path) -> Decisions:

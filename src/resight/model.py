@@ -278,6 +278,8 @@ class Model:
             takes_number = "clusters" in ALGORITHMS[own].model_fields
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
         settings = self.config.clustering.model_dump()
+        if self.config.pseudo_cameras is not None:  # they were groups of the training crops
+            settings["centre_cameras"] = False
         if isinstance(algorithm, str) and algorithm == own:
             trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)

@@ -165,6 +165,17 @@ def _clustering() -> Iterator[Case]:
         same=lambda moved: moved,
     )  # fmt: skip
     yield from vary(
+        "pseudo_cameras", clustering.pseudo_cameras, {"statistics": features, "groups": 3},
+        {
+            "statistics": {
+                "None": None, "a text": "abc", "one row": features[:1], "flat": features[0], "no columns": features[:, :0],
+                "NaN": np.full_like(features, np.nan), "texts": features.astype(str),
+            },
+            "groups": FROM_ONE | {"1": 1, "10**20": 10**20}, "seed": {"-1": -1, "10**20": 10**20, "a text": "a"},
+        },
+        {"groups": {"np.int32(3)": np.int32(3)}}, same=lambda found: found, right=lambda found: len(found) == ROWS,
+    )  # fmt: skip
+    yield from vary(
         "cluster_crops", clustering.cluster_crops,
         {"features": features, "k1": 4, "k2": 2, "eps": 0.7, "min_samples": 2},
         {

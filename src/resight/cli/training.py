@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,14 +33,21 @@ from resight.errors import ResightError
 if TYPE_CHECKING:
     from resight.crops import CropTable
     from resight.model import Model
+    from resight.training.config import TrainConfig
     from resight.training.reporting import Reporter
 
 
 def train(
-    method: Annotated[
-        str, typer.Argument(metavar="METHOD", help="The method; 'resight methods' lists them.", show_default=False)
-    ],
     data: DataOption,
+    method: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[METHOD]",
+            help="The method; 'resight methods' lists them. If not given, one that suits the crops is chosen, with its "
+            "recipe.",
+            show_default=False,
+        ),
+    ] = None,
     settings: SettingsArgument = None,
     format: FormatOption = "auto",
     train_identities: SplitOption = None,
@@ -79,6 +87,15 @@ def train(
         ),
     ] = None,
     source_format: Annotated[str, typer.Option(metavar="NAME", help="Format of the source, as for --format.")] = "auto",
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="M",
+            help="About how long it may take: steps are timed first, and the number of epochs follows.",
+            show_default=False,
+        ),
+    ] = None,
     decisions: Annotated[
         str | None,
         typer.Option(
@@ -103,33 +120,62 @@ def train(
     Labels are used only by the method 'supervised' (the identities in the data) and by the method 'mar' (those of the
     --source). Where there are labelled query and gallery crops, the model is scored on them at the end.
 
-    Example: **resight train cluster_contrast --data cameras/ --out runs/first epochs=20**
+    Without a METHOD, the crops decide: with cameras or with pseudo-cameras in their place.
+
+    Example: **resight train --data cameras/ --out runs/first --minutes 30**
     """
     from resight.cli.tables import print_remarks, print_scores
+
+    if method is not None and "=" in method:  # a setting: no method was named
+        settings, method = [method, *(settings or [])], None
+    if minutes is not None and (resume or any(word.startswith("epochs=") for word in settings or [])):
+        raise ResightError(
+            "--minutes finds the number of epochs of a new run: leave it out, or leave out epochs= and --resume."
+        )
+    started = time.monotonic()
 
     if resume and out is None:
         raise ResightError("--resume needs --out RUN, the run folder to go on with.")
     with reporter(quiet) as report:
         if "torch" not in sys.modules:  # it takes seconds
-            report.say(f"Starting {method} on {data}: loading PyTorch and listing the crops.")
+            report.say(f"Starting {method or 'training'} on {data}: loading PyTorch and listing the crops.")
         from resight.common.devices import resolve_device
         from resight.common.processes import launched_rank, own_device
         from resight.crops import remarks
-        from resight.entry import resolve_config, train_config
+        from resight.entry import choose_run, resolve_config, train_config
         from resight.export import check_picture_file
         from resight.scoring import can_be_scored
         from resight.training.config import DEFAULT_RECIPE
         from resight.training.loop import run_precision
         from resight.training.watch import describe_run
 
+        def resolved() -> TrainConfig:
+            assert method is not None
+            return resolve_config(method, recipe, settings or [], resume=out if resume else None)
+
         # A slip in a setting is reported before the crops are read.
-        config = resolve_config(method, recipe, settings or [], resume=out if resume else None)
+        config = None if method is None else resolved()
         chosen_device = own_device(resolve_device(device))
         if sheet is not None:
             check_picture_file(sheet)
         table = read(data, format, train_identities)
+        if config is None:
+            choice = choose_run(table, recipe, resume=out if resume else None)
+            method, recipe = choice.method, choice.recipe or recipe
+            for reason in choice.reasons:
+                report.say(reason)
+            config = resolved()
+        assert method is not None
         source_table = None if source is None else read(source, source_format)
         out = out or _fresh_folder(method)
+        if minutes is not None:
+            from resight.bench import epochs_within
+
+            report.say("Timing some steps, to find how many epochs fit.")
+            seconds = 60 * minutes - (time.monotonic() - started)
+            epochs = epochs_within(config, table, seconds, device=chosen_device, reporter=report)
+            settings = [*(settings or []), f"epochs={epochs}"]
+            config = resolved()
         of_run = resume and recipe is None and (out / "config.yaml").exists()
         header = describe_run(
             config,
@@ -180,7 +226,7 @@ def train(
         """This command with another setting or recipe, into another folder."""
         changed = given(options | {"--recipe": other_recipe or recipe})
         words = [*(settings or []), setting] if setting else settings or []
-        return shell("resight", "train", method, "--data", data, *changed, *words)
+        return shell("resight", "train", method or "", "--data", data, *changed, *words)
 
     next_words = ["resight", "cluster", run.path, "--data", data, "--to", "identities.csv"]
     next_words += given({"--sheet": "clusters.png" if sheet is None else None, "--format": format})

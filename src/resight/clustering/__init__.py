@@ -9,6 +9,7 @@ from resight.clustering.dbscan import dbscan
 from resight.clustering.jaccard import jaccard_distance, neighbour_weights
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops, find_neighbours
 from resight.clustering.links import Links, respect_links
+from resight.clustering.pseudo_cameras import pseudo_cameras
 from resight.clustering.quality import clustering_quality, label_agreement
 from resight.clustering.search import Neighbours, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.two_stage import two_stage
@@ -32,6 +33,7 @@ __all__ = [
     "merge_clusters",
     "nearest_neighbours",
     "neighbour_weights",
+    "pseudo_cameras",
     "respect_links",
     "two_stage",
     "unit_rows",

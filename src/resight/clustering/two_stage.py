@@ -95,7 +95,7 @@ def two_stage(
             raise ResightError("centre_cameras needs the camera of every crop: give camera or drop centre_cameras.")
         rows = UnitRows(centre_by_camera(rows, camera))
     coordinates = principal_components(rows, components)
-    first, centroids = _k_means(coordinates, clusters, seed)
+    first, centroids = k_means(coordinates, clusters, seed)
     if keep is None:
         return PseudoLabels(first)
 
@@ -174,7 +174,7 @@ def principal_components(features: Any, components: int) -> np.ndarray:
     return result
 
 
-def _k_means(coordinates: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def k_means(coordinates: np.ndarray, clusters: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """``(N,)`` labels 0…C−1 and ``(C, c)`` float32 centroids of the C clusters of k-means that are not empty."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

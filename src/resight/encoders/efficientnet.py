@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +21,7 @@ _STAGES = (
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 )
+_EARLY_BLOCKS = 6  # blocks in front of the early feature map: all of stages 1 to 3, and the first of stage 4
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -83,9 +86,13 @@ class EfficientNetLite0(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def early(self, images: Tensor) -> Tensor:
+        """An early feature map ``(B, C, H/16, W/16)``: what the first block of stage 4 gives."""
+        x = self._conv_stem(F.pad(images, (0, 1, 0, 1)))
+        return cast(Tensor, self._blocks[:_EARLY_BLOCKS](norm_relu6(self._bn0, x)))
+
     def forward(self, images: Tensor) -> Tensor:
         """Feature map ``(B, 1280, H/32, W/32)`` of normalised images ``(B, 3, H, W)``."""
-        x = self._conv_stem(F.pad(images, (0, 1, 0, 1)))
-        x = self._blocks(norm_relu6(self._bn0, x))
+        x = self._blocks[_EARLY_BLOCKS:](self.early(images))
         x = self._conv_head(x)
         return norm_relu6(self._bn1, x) if self.last_relu else self._bn1(x)

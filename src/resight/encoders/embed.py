@@ -86,6 +86,41 @@ def embed_images(
     return output
 
 
+@torch.no_grad()
+def early_statistics(
+    encoder: Encoder,
+    images: Images,
+    *,
+    batch: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Mean and standard deviation of each channel of an early feature map, for each uint8 image.
+
+    They describe light, colour, sharpness and background more than what is shown, so crops of one camera have similar
+    ones. The arithmetic is float32, whatever the precision of training.
+
+    Args:
+        encoder: The encoder, whose backbone's ``early`` gives the map of C channels; its training mode is restored.
+        images: ``(N, 3, H, W)`` uint8 RGB of the encoder's size.
+        batch: Images at once.
+        progress: Called with (images done, images in all).
+
+    Returns:
+        ``(N, 2C)`` float32: the means, then the deviations.
+    """
+    was_training = encoder.training
+    encoder.eval()
+    device, blocks = encoder.mean.device, []
+    for start in range(0, len(images), batch):
+        pixels = torch.from_numpy(np.array(images[start : start + batch])).to(device)
+        early = encoder.backbone.early(encoder.preprocess(pixels)).flatten(2)
+        blocks.append(torch.cat([early.mean(2), early.std(2, correction=0)], dim=1).cpu().numpy())
+        if progress is not None:
+            progress(min(start + batch, len(images)), len(images))
+    encoder.train(was_training)
+    return np.concatenate(blocks)
+
+
 def channel_statistics(images: Images, batch: int = 1024) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each colour channel over all pixels of all images.
 

@@ -164,11 +164,18 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d) and ".attention." not in name:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Feature map ``(B, C, H/32, W/32)`` of images ``(B, 3, H, W)``; H/16 and W/16 at ``last_stride=1``."""
+    def early(self, images: Tensor) -> Tensor:
+        """An early feature map ``(B, C, H/8, W/8)``: what the second of the four stages gives."""
         x = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, 3, 2, 1)
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for stage in (self.layer1, self.layer2):
+            x = cast(nn.Module, stage)(x)
+        return x
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Feature map ``(B, C, H/32, W/32)`` of images ``(B, 3, H, W)``; H/16 and W/16 at ``last_stride=1``."""
+        x = self.early(images)
+        for stage in (self.layer3, self.layer4):
             x = cast(nn.Module, stage)(x)
         return x
 

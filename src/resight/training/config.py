@@ -60,6 +60,13 @@ class TrainConfig(Settings):
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: EMAConfig = EMAConfig()
+    pseudo_cameras: int | None = Field(
+        None,
+        ge=2,
+        le=1000,
+        description="number of groups of crops, found from the crops alone, that take the place of cameras wherever "
+        "training uses these (camera-free); null: the cameras of the crop table",
+    )
     embed_flip: bool = Field(False, description="add the embedding of each mirror image, for labels and evaluation")
     embed_batch: int = Field(256, ge=1, description="crops embedded at once")
     max_unreadable: float = Field(

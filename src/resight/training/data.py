@@ -87,6 +87,8 @@ class TrainingData:
         source: The labelled source, if the method learns from one.
         decisions: Where the links come from; empty if there are none.
         links: Pairs of crops that pseudo-labels must or must not join, if there are decisions.
+        pseudo_cameras: ``(N,)`` int64 groups of crops that take the place of their cameras, if the setting asks for it
+            and they are found.
     """
 
     pixels: PixelCache
@@ -97,6 +99,7 @@ class TrainingData:
     source: Source | None = None
     decisions: str = ""
     links: Links | None = None
+    pseudo_cameras: np.ndarray | None = None
 
     @classmethod
     def open(
@@ -156,6 +159,14 @@ class TrainingData:
         return [*self.pixels.unreadable, *(self.source.pixels.unreadable if self.source else ())]
 
     @property
+    def table(self) -> CropTable:
+        """The crops as training sees them: with pseudo-cameras in place of cameras, if there are any."""
+        table = self.pixels.table
+        if self.pseudo_cameras is None:
+            return table
+        return replace(table, camera=self.pseudo_cameras, camera_names=None)
+
+    @property
     def method_data(self) -> MethodData:
         """What the method gets for the whole run."""
         return MethodData(**self._for_method())
@@ -165,7 +176,7 @@ class TrainingData:
         return EpochData(**self._for_method(), epoch=epoch, features=features, source_features=source_features)
 
     def _for_method(self) -> dict[str, Any]:
-        table = self.pixels.table if self.needs.identities else self.pixels.table.without_labels()
+        table = self.table if self.needs.identities else self.table.without_labels()
         labels, names = (None, ()) if self.source is None else (self.source.labels, self.source.names)
         return {"table": table, "device": self.device, "source_labels": labels, "source_names": names}
 
@@ -183,6 +194,8 @@ class TrainingData:
 
         data = crops(self.pixels, self.fingerprint)
         data |= {"camera_use": [*self.camera_use], "identity_use": self.needs.identities}
+        if self.pseudo_cameras is not None:
+            data["pseudo_cameras"] = np.bincount(self.pseudo_cameras).tolist()
         if self.links is not None:
             data["decisions"] = {
                 "gallery": self.decisions, "must": len(self.links.must), "cannot": len(self.links.cannot)
@@ -230,7 +243,12 @@ def _check_decisions(config: TrainConfig) -> None:
 
 
 def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
-    """Settings by which a run uses camera labels; empty if it uses none."""
+    """Settings by which a run uses camera labels; empty if it uses none, or pseudo-cameras in their place."""
+    return () if config.pseudo_cameras is not None else camera_settings(config, needs)
+
+
+def camera_settings(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
+    """Settings by which a run uses cameras or pseudo-cameras."""
     shared = {
         "clustering.centre_cameras": config.clustering.centre_cameras,
         "sampling.cameras": config.sampling.cameras != "none",

@@ -42,9 +42,7 @@ def train_epoch(
     learner.start_epoch(now, all_labels)
     generator = torch_generator(config.seed, epoch, Stream.AUGMENTATION)
     steps = num_batches(labels, config.sampling)
-    drawn = batches(
-        labels, config.sampling, numpy_generator(config.seed, epoch, Stream.BATCHES), data.pixels.table.camera
-    )
+    drawn = batches(labels, config.sampling, numpy_generator(config.seed, epoch, Stream.BATCHES), data.table.camera)
     if source is not None:
         source_labels = now.on_device(source.labels)
         source_drawn = source_batches(

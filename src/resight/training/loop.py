@@ -14,18 +14,18 @@ import numpy as np
 import torch
 
 from resight.analysis import camera_mixture
-from resight.clustering import PseudoLabels, clustering_quality, respect_links
+from resight.clustering import PseudoLabels, clustering_quality, pseudo_cameras, respect_links
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
-from resight.common.processes import Processes, alone, joined, launched_rank, own_device
+from resight.common.processes import Processes, alone, current, joined, launched_rank, own_device
 from resight.common.version import __version__
 from resight.crops import CropTable
 from resight.crops.pixels import Images
-from resight.encoders import Encoder, channel_statistics, embed_images
+from resight.encoders import Encoder, channel_statistics, early_statistics, embed_images
 from resight.errors import ResightError
 from resight.methods import EpochData
 from resight.training.config import TrainConfig, unread_settings
-from resight.training.data import Decisions, TrainingData
+from resight.training.data import Decisions, TrainingData, camera_settings
 from resight.training.epoch import train_epoch
 from resight.training.learner import Learner
 from resight.training.reporting import Reporter
@@ -114,7 +114,7 @@ def fit(
             )
             data = processes.in_turn(open_data)
             _check_agreement(processes, config, data)
-            learner, first_epoch = _begin(config, data, run, resume, reporter)
+            learner, data, first_epoch = _begin(config, data, run, resume, reporter)
             with run.saying_where_it_stands(config.epochs):
                 if processes.first:
                     tracker.start()
@@ -146,28 +146,38 @@ def _check_agreement(processes: Processes, config: TrainConfig, data: TrainingDa
 
 def _begin(
     config: TrainConfig, data: TrainingData, run: RunFolder, resume: bool, reporter: Reporter
-) -> tuple[Learner, int]:
-    """The learner and the number of epochs that it has trained; starts the run folder or goes on with it."""
-    learner, state, changes = _open_learner(config, data, run, resume, reporter)
+) -> tuple[Learner, TrainingData, int]:
+    """Starts the run folder or goes on with it.
+
+    Returns:
+        The learner, the data with its pseudo-cameras, if there are any, and the number of epochs that are trained.
+    """
+    learner, data, state, changes = _open_learner(config, data, run, resume, reporter)
     if data.links is not None:
         reporter.say(
             f"Decisions of {data.decisions}: {len(data.links.must)} pairs of one identity and {len(data.links.cannot)} "
             "of different ones among the crops to train on."
         )
+    if data.pseudo_cameras is not None and not camera_settings(config, data.needs):
+        reporter.say(
+            f"The setting pseudo_cameras={config.pseudo_cameras} has no effect on training, since no setting uses "
+            "cameras: clustering.centre_cameras=true is one that does."
+        )
     for sentence in (*unread_settings(config), *run.describe_unreadable(data.unreadable), *changes):
         reporter.say(sentence)
     if not state:
-        return learner, 0
+        return learner, data, 0
     reporter.say(f"Resumed after epoch {state['epoch']} of {config.epochs}.")
-    return learner, int(state["epoch"])
+    return learner, data, int(state["epoch"])
 
 
 def _open_learner(
     config: TrainConfig, data: TrainingData, run: RunFolder, resume: bool, reporter: Reporter
-) -> tuple[Learner, dict[str, Any] | None, list[str]]:
-    """The learner, the state it goes on from, and a sentence for each changed setting. The first process writes."""
-    described = data.describe()
-    state = run.resume(config, described) if resume else None
+) -> tuple[Learner, TrainingData, dict[str, Any] | None, list[str]]:
+    """Learner, data, the state to go on from, and a sentence for each changed setting. The first process writes."""
+    state = run.resume(config, data.describe()) if resume else None
+    if config.pseudo_cameras is not None:
+        data = replace(data, pseudo_cameras=_pseudo_cameras(config, data, state, reporter))
     torch.manual_seed(config.seed)
     with explained_memory("the encoder and its optimiser", "Choose a smaller encoder.backbone."):
         learner = Learner(config, data.method_data, weights="none" if state else first_weights(config.encoder.weights))
@@ -179,7 +189,7 @@ def _open_learner(
     learner.send()
     learner.processes.wait()  # the others have read what the first one is about to change
     if not learner.processes.first:
-        return learner, state, changes
+        return learner, data, state, changes
     if state:
         changes = run.go_on(config, state)
     else:
@@ -187,8 +197,30 @@ def _open_learner(
             reporter.say(f"The run in {run.path} is replaced.")
         elif run.config_file.exists():
             reporter.say(f"No epoch of the run in {run.path} was finished: it starts again.")
-        run.start(config, described | {"started_from": runs_behind(config.encoder.weights)})
-    return learner, state, changes
+        run.start(config, data.describe() | {"started_from": runs_behind(config.encoder.weights)})
+    return learner, data, state, changes
+
+
+def _pseudo_cameras(
+    config: TrainConfig, data: TrainingData, state: dict[str, Any] | None, reporter: Reporter
+) -> np.ndarray:
+    """``(N,)`` int64 groups that take the place of cameras: those of the run, or found with its first weights."""
+    if state:
+        return np.asarray(state["pseudo_cameras"].numpy())
+    assert config.pseudo_cameras is not None
+    groups = np.zeros(len(data.pixels), np.int64)
+    if (processes := current()).first:
+        with explained_memory("looking for pseudo-cameras", smaller_embedding(config)):
+            torch.manual_seed(config.seed)  # random weights are the run's own first weights
+            encoder = Encoder(config.encoder, weights=first_weights(config.encoder.weights)).to(data.device)
+            if config.encoder.standardise == "crops":
+                encoder.standardise_by(channel_statistics(data.pixels.images))
+            progress = partial(reporter.progress, "looking for pseudo-cameras")
+            figures = early_statistics(encoder, data.pixels.images, batch=config.embed_batch, progress=progress)
+        groups = pseudo_cameras(figures, config.pseudo_cameras, seed=config.seed)
+    if processes.count > 1:
+        processes.fill(groups, [slice(0, len(groups)), *[slice(0, 0)] * (processes.count - 1)])
+    return groups
 
 
 def _train(
@@ -203,7 +235,9 @@ def _train(
 ) -> None:
     """Trains the epochs that are left."""
     config, processes = learner.config, learner.processes
-    settings = {"settings": config.model_dump(mode="json"), "fingerprint": data.fingerprint}
+    fixed = {"settings": config.model_dump(mode="json"), "fingerprint": data.fingerprint}
+    if data.pseudo_cameras is not None:
+        fixed["pseudo_cameras"] = torch.from_numpy(data.pseudo_cameras)
     if not first_epoch and evaluate is not None and config.evaluate_every:
         record = {"epoch": 0} | _scores(evaluate, learner)
         if processes.first:
@@ -242,7 +276,7 @@ def _train(
             run.save_weights(learner.best, learner.method.extension())
             if config.keep_every and (epoch + 1) % config.keep_every == 0:
                 run.keep_weights(epoch + 1)
-            run.save_checkpoint({"epoch": epoch + 1, **settings, **learner.state()})
+            run.save_checkpoint({"epoch": epoch + 1, **fixed, **learner.state()})
         if processes.first and tracker.follows:
             with alone():
                 tracker.log(record | _mixture(data, found.labels))

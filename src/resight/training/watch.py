@@ -15,7 +15,7 @@ from resight.crops import GALLERY, QUERY, TRAIN, CropTable
 from resight.encoders import EncoderConfig
 from resight.methods import METHODS
 from resight.training.config import TrainConfig, build_config, flatten, is_read, recipes
-from resight.training.data import camera_use
+from resight.training.data import camera_settings, camera_use
 
 #: The recipe, of methods that have it, that uses camera labels.
 CAMERA_RECIPE = "cameras"
@@ -84,6 +84,10 @@ def _describe_crops(table: CropTable, learns_identities: bool) -> str:
 
 def _describe_cameras(config: TrainConfig, crops: CropTable) -> str:
     used, method = uses_cameras(config), METHODS[config.method.name]
+    if config.pseudo_cameras is not None:
+        known = "not known" if crops.camera is None else f"{len(np.unique(crops.camera))}, not used"
+        by = camera_settings(config, method.needs(config.method))
+        return f"{known}. {config.pseudo_cameras} pseudo-cameras, found from the crops, are used ({', '.join(by)})."
     if crops.camera is None:
         text = "not known."
     else:

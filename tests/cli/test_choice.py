@@ -1,0 +1,81 @@
+"""Training without naming a method."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import resight
+from resight.choice import choose
+from resight.crops import CropTable
+from resight.errors import ResightError
+from resight.training.run import RunFolder
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def table(camera: list[int] | None) -> CropTable:
+    paths = tuple(f"{number}.png" for number in range(6))
+    return CropTable(Path("crops"), paths, camera=None if camera is None else np.array(camera))
+
+
+@pytest.mark.parametrize(
+    ("camera", "recipe", "said"),
+    [
+        ([1, 1, 1, 2, 2, 2], "cameras", "The crops' 2 cameras are used"),
+        ([1, 1, 1, 1, 1, 1], "pseudo_cameras", "All crops are from one camera"),
+        (None, "pseudo_cameras", "The cameras are not known"),
+    ],
+)
+def test_cameras_decide(camera: list[int] | None, recipe: str, said: str) -> None:
+    chosen = choose(table(camera))
+    assert (chosen.method, chosen.recipe) == ("cluster_contrast", recipe)
+    assert said in chosen.reasons[1]
+    assert 2 <= len(chosen.reasons) <= 3
+
+
+def test_the_command_chooses_says_why_and_goes_on(
+    painted: Path, tiny: dict[str, object], tmp_path: Path, in_process: Run
+) -> None:
+    flat = tmp_path / "crops"
+    flat.mkdir()
+    for number, file in enumerate(sorted(painted.iterdir())):
+        shutil.copy(file, flat / f"img{number:03d}.png")
+    out = tmp_path / "run"
+    words = ["train", *(f"{name}={value}" for name, value in (tiny | {"epochs": 1}).items()), "--data", flat]
+    status, _, err = in_process(*words, "--out", out)
+    assert status == 0, err
+    assert "cluster_contrast, recipe pseudo_cameras" in err
+    assert "Known cameras are worth much more" in err
+    assert RunFolder(out).read_config().pseudo_cameras == 6
+    status, _, err = in_process("train", "epochs=2", "--data", flat, "--out", out, "--resume", "-q")
+    assert status == 0, err
+    assert RunFolder(out).read_metrics()[-1]["epoch"] == 2
+
+
+def test_python_chooses_too(painted: Path, tiny: dict[str, object], tmp_path: Path) -> None:
+    model = resight.train(None, painted, tmp_path / "run", settings=tiny | {"epochs": 1})
+    assert model.run is not None
+    assert model.run.read_data()["camera_use"] != []
+    with pytest.raises(ResightError, match="no method: name the method whose recipe it is"):
+        resight.train(None, painted, tmp_path / "other", recipe="cameras")
+
+
+def test_minutes_become_epochs(painted: Path, tiny: dict[str, object], tmp_path: Path, in_process: Run) -> None:
+    words = [f"{name}={value}" for name, value in tiny.items() if name != "epochs"]
+    out = tmp_path / "run"
+    status, _, err = in_process("train", *words, "--data", painted, "--out", out, "--minutes", "0.1", "-q")
+    assert status == 0, err
+    config = RunFolder(out).read_config()
+    assert RunFolder(out).read_metrics()[-1]["epoch"] == config.epochs > 1
+    status, _, err = in_process("train", "epochs=3", "--data", painted, "--minutes", "0.1")
+    assert status == 2
+    assert "--minutes finds the number of epochs of a new run" in err
+    many = [word.replace("iterations=6", "iterations=100000") for word in words]
+    status, _, err = in_process("train", *many, "--data", painted, "--out", tmp_path / "b", "--minutes", "0.1", "-q")
+    assert status == 2
+    assert "One epoch takes about" in err
