@@ -13,9 +13,10 @@ import resight
 from resight import ResightError
 from resight.clustering import NoClusters, clustering_quality
 from resight.crops import UNLABELLED
-from resight.evaluation import RerankOptions, evaluate_splits
+from resight.evaluation import RerankOptions, debias_by_camera, evaluate_splits
 from resight.model import Model
 from resight.scoring import can_be_scored, labelled_test_crops, save_evaluation
+from resight.sentences import describe_scores
 from resight.training.run import RunFolder
 
 
@@ -36,11 +37,25 @@ def test_scores_are_those_of_the_embeddings(model: Model, painted: Path) -> None
                     features, tested.identity, tested.camera, tested.split, ap=ap, rerank=rerank
                 ).to_dict()
                 scores = resight.evaluate(model, table, flip=flip, rerank=rerank, ap=ap)
-                assert scores == expected | {"flip": flip, "unreadable": 0}
+                assert scores == expected | {"flip": flip, "debias": "none", "unreadable": 0}
     assert scores["scored_queries"] == 16
     plain = resight.evaluate(model, table)
     assert plain["flip"] == model.config.embed_flip
     assert plain["mAP"] != scores["mAP"]
+
+
+def test_scores_without_what_cameras_add_are_declared(model: Model, painted: Path) -> None:
+    table = resight.read_crops(painted, train_identities=4)
+    tested = table.select(table.split != "train")
+    compared = debias_by_camera(
+        model.embed(tested), tested.camera, form="standardise", reference=tested.split == "gallery"
+    )
+    expected = evaluate_splits(compared, tested.identity, tested.camera, tested.split).to_dict()
+    scores = resight.evaluate(model, table, debias="standardise")
+    assert scores == expected | {"flip": model.config.embed_flip, "debias": "standardise", "unreadable": 0}
+    assert "camera labels in scoring: debias=standardise" in describe_scores(scores | {"camera_use_in_training": []})
+    with pytest.raises(ResightError, match="debias=centre needs the column 'camera'"):
+        resight.evaluate(model, replace(table, camera=None), debias="centre")
 
 
 def test_clusters_of_the_test_crops_are_compared_with_their_identities(

@@ -14,7 +14,7 @@ from resight.common.files import write_aside
 from resight.crops import GALLERY, QUERY, TRAIN, UNLABELLED, CropTable
 from resight.crops.cache import PixelCache, Progress
 from resight.errors import ResightError
-from resight.evaluation import RankingMetrics, RerankOptions, evaluate_splits
+from resight.evaluation import DEBIAS_FORMS, Debias, RankingMetrics, RerankOptions, debias_by_camera, evaluate_splits
 from resight.evaluation.metrics import AP_CONVENTIONS
 from resight.model import Model
 from resight.training.run import RunFolder
@@ -26,6 +26,7 @@ def evaluate(
     *,
     ap: str = "standard",
     rerank: RerankOptions | None = None,
+    debias: Debias = "none",
     flip: bool | None = None,
     clustering: bool = False,
     cache: str | Path | None = None,
@@ -38,6 +39,8 @@ def evaluate(
         table: A table with identities and these splits.
         ap: How average precision is computed: ``standard``, or ``trapezoidal`` as in Market-1501's MATLAB code.
         rerank: Settings of k-reciprocal re-ranking; not re-ranked if not given.
+        debias: Whether to take away from each embedding what its camera adds, by the cameras' gallery crops
+            (:func:`resight.evaluation.debias_by_camera`): ``none``, ``centre`` or ``standardise``. This uses cameras.
         flip: Whether to add the embedding of each crop's mirror image; as in training if not given.
         clustering: Whether to cluster the test crops as well, as :meth:`Model.cluster` does, and to compare the
             clusters with their identities.
@@ -46,7 +49,7 @@ def evaluate(
 
     Returns:
         Plain figures, rates as fractions of 1: those of :class:`resight.evaluation.RankingMetrics`, ``flip``,
-        ``unreadable`` (crops left out), and under ``clustering`` the ``algorithm`` and the figures of
+        ``debias``, ``unreadable`` (crops left out), and under ``clustering`` the ``algorithm`` and the figures of
         :func:`resight.clustering.clustering_quality`.
 
     Raises:
@@ -54,7 +57,9 @@ def evaluate(
     """
     tested = labelled_test_crops(table)
     pixels = instance("model", model, Model, "resight.load gives one").open_cache(tested, cache, progress=progress)
-    return evaluate_cached(model, pixels, ap=ap, rerank=rerank, flip=flip, clustering=clustering, progress=progress)
+    return evaluate_cached(
+        model, pixels, ap=ap, rerank=rerank, debias=debias, flip=flip, clustering=clustering, progress=progress
+    )
 
 
 def evaluate_cached(
@@ -63,15 +68,17 @@ def evaluate_cached(
     *,
     ap: str = "standard",
     rerank: RerankOptions | None = None,
+    debias: Debias = "none",
     flip: bool | None = None,
     clustering: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores a model on decoded query and gallery crops; arguments and result as :func:`evaluate`."""
-    features, metrics = _ranked(model, pixels, ap, rerank, flip, progress)
+    features, metrics = _ranked(model, pixels, ap, rerank, flip, progress, debias=debias)
     tested = pixels.table
     scores = metrics.to_dict() | {
         "flip": model.config.embed_flip if flip is None else flip,
+        "debias": debias,
         "unreadable": len(pixels.unreadable),
     }
     if flag("clustering", clustering) and tested.identity is not None:
@@ -108,6 +115,7 @@ def _ranked(
     flip: bool | None,
     progress: Progress | None,
     features: np.ndarray | None = None,
+    debias: Debias = "none",
 ) -> tuple[np.ndarray, RankingMetrics]:
     """Embeddings of the crops, and the figures of their ranking."""
     instance("model", model, Model, "resight.load gives one")
@@ -115,9 +123,13 @@ def _ranked(
     one_of("ap, the convention for average precision,", ap, AP_CONVENTIONS)
     if rerank is not None:
         instance("rerank", rerank, RerankOptions, "RerankOptions() has the defaults")
+    one_of("debias", debias, DEBIAS_FORMS)
+    if debias != "none":
+        tested.require("camera", f"debias={debias}")
     features = model.embed_cached(pixels, flip, progress) if features is None else features
+    compared = debias_by_camera(features, tested.camera, form=debias, reference=tested.split == GALLERY)
     return features, evaluate_splits(
-        features,
+        compared,
         tested.identity,
         tested.camera,
         tested.split,

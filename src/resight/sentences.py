@@ -29,6 +29,7 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
         f"{scores['gallery_size']} gallery crops{junk}",
         f"AP {scores['ap']}",
         "re-ranked with " + ", ".join(f"{name}={value}" for name, value in rerank.items()) if rerank else "",
+        f"camera labels in scoring: debias={debias}" if (debias := scores.get("debias", "none")) != "none" else "",
         "mirror images added" if scores.get("flip") else "",
         f"{scores['unreadable']} unreadable crops left out" if scores.get("unreadable") else "",
         "identities in training: yes, this is a supervised model" if scores.get("identity_use_in_training") else "",

@@ -364,6 +364,16 @@ def _evaluation() -> Iterator[Case]:
     )  # fmt: skip
     split = np.array(["query"] * 4 + ["gallery"] * 10)
     yield from vary(
+        "debias_by_camera", evaluation.debias_by_camera, {"features": gallery, "camera": np.arange(len(gallery)) % 2},
+        {
+            "features": {"None": None, "a text": "abc", "flat": gallery[0]},
+            "camera": {"None": None, "too short": [1], "a text": "abc"},
+            "form": {"None": None, "5": 5, "another": "mean"},
+            "reference": {"too short": [True], "none": np.zeros(len(gallery), bool), "numbers": np.ones(len(gallery))},
+        },
+        {"camera": {"texts": np.array(["a", "b"] * len(gallery))[: len(gallery)]}}, same=lambda found: found,
+    )  # fmt: skip
+    yield from vary(
         "evaluate_splits", evaluation.evaluate_splits,
         {"features": np.concatenate([query, gallery]), "identity": np.concatenate([identity, of_gallery]),
          "camera": np.concatenate([camera, gallery_camera]), "split": split},
@@ -637,7 +647,7 @@ def _runs(stage: Stage) -> Iterator[Case]:
 
     yield from vary(
         "train", train, {},
-        {"method": NO_CHOICE | {"None": None}, "data": data, "out": NO_PATH | {"None": None, "a file": stage.text},
+        {"method": NO_CHOICE, "data": data, "out": NO_PATH | {"None": None, "a file": stage.text},
          "recipe": NO_CHOICE | {"a folder": stage.root, "text": stage.text}, "settings": settings,
          "source": {"5": 5, "''": "", "missing": stage.root / "missing", "[]": []},
          "source_identities": NO_WHOLE | TOO_LOW | {"without a source": 3}, "device": NO_DEVICE, "cache": NO_PATH,

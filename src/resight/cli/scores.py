@@ -33,6 +33,14 @@ class APConvention(str, Enum):
     trapezoidal = "trapezoidal"
 
 
+class DebiasForm(str, Enum):
+    """What is taken away of what a camera adds to its embeddings."""
+
+    none = "none"
+    centre = "centre"
+    standardise = "standardise"
+
+
 def evaluate(
     run: RunArgument,
     data: DataOption,
@@ -53,6 +61,15 @@ def evaluate(
     lam: Annotated[
         float, typer.Option("--lambda", metavar="X", help="Weight of the original distance in re-ranking.")
     ] = 0.3,
+    debias: Annotated[
+        DebiasForm,
+        typer.Option(
+            "--debias",
+            metavar="FORM",
+            help="What to take away of each camera's embeddings: 'none', its mean ('centre'), or mean and deviation "
+            "('standardise'). Uses cameras.",
+        ),
+    ] = DebiasForm.none,
     clustering: Annotated[
         bool,
         typer.Option("--clustering", help="Also cluster the test crops and compare the clusters with the identities."),
@@ -82,6 +99,7 @@ def evaluate(
             table,
             ap=ap.value,
             rerank=options if rerank else None,
+            debias=debias.value,
             flip=flip,
             clustering=clustering,
             cache=cache,
