@@ -218,3 +218,18 @@ def test_neighbours_found_before_give_the_same_labels():
         cluster_crops(neighbours, k1=30)
     with pytest.raises(NoClusters, match=r"clustering\.eps"):
         cluster_crops(neighbours, k1=20, eps=0.001)
+
+
+def test_distances_below_a_limit_are_returned_where_asked_for():
+    x, _, _ = people(0)
+    plain = cluster_crops(x, k1=20, k2=6, eps=0.5)
+    assert plain.distances is None
+    whole = jaccard_distance(x, 20, 6)
+    for limit in (0.3, 0.8):
+        found = cluster_crops(x, k1=20, k2=6, eps=0.5, keep_within=limit)
+        np.testing.assert_array_equal(found.labels, plain.labels)
+        kept = whole.data < limit
+        assert found.distances is not None
+        np.testing.assert_array_equal(found.distances.data, whole.data[kept])
+        np.testing.assert_array_equal(found.distances.indices, whole.indices[kept])
+        np.testing.assert_array_equal(np.diff(found.distances.indptr)[0], kept[: whole.indptr[1]].sum())

@@ -58,3 +58,24 @@ def test_checkpoints_do_not_hold_them() -> None:
 
 def test_no_gradient_flows_into_them() -> None:
     assert not reset(LABELS, CAMERA, features_of(10).requires_grad_()).proxies.requires_grad
+
+
+def test_each_crop_knows_its_proxy() -> None:
+    found = reset(LABELS, CAMERA, features_of(10))
+    for own, label, camera in zip(found.own.tolist(), LABELS, CAMERA, strict=True):
+        if label < 0:
+            assert own == -1
+        else:
+            assert (found.cluster[own].item(), found.camera[own].item()) == (label, camera)
+
+
+def test_crops_of_a_batch_move_their_proxy_one_after_another() -> None:
+    found = reset(LABELS, CAMERA, features_of(10))
+    expected = [proxy.clone() for proxy in found.proxies]
+    batch = torch.nn.functional.normalize(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))
+    own = [2, 0, 2, 2]
+    for crop, proxy in zip(batch, own, strict=True):
+        moved = 0.2 * expected[proxy] + 0.8 * crop
+        expected[proxy] = moved / moved.norm()
+    found.update(batch, torch.tensor(own), 0.2)
+    torch.testing.assert_close(found.proxies, torch.stack(expected))

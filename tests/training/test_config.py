@@ -82,7 +82,7 @@ UNREAD = {
     "dcmip": SOURCE,
     "adtc": SOURCE | DENSITY,
     "idl_acl": SOURCE | DENSITY | DEPTHS,
-    "mar": DENSITY | DEPTHS | SEARCH | {"sampling.cameras"},
+    "mar": DENSITY | DEPTHS | SEARCH | {"sampling.cameras", "sampling.balance", "sampling.tracks"},
     "supervised": SOURCE | DENSITY | DEPTHS | SEARCH,
 }
 

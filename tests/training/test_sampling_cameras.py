@@ -107,3 +107,48 @@ def test_the_use_of_cameras_is_declared(cameras: str) -> None:
     config = build_config("dcmip", None, [f"sampling.cameras={cameras}"])
     used = camera_use(config, METHODS["dcmip"].needs(config.method))
     assert used == (() if cameras == "none" else ("sampling.cameras",))
+
+
+def test_with_balance_proxies_a_batch_holds_crops_of_one_cluster_in_one_camera() -> None:
+    rng = np.random.default_rng(1)
+    labels, camera = rng.integers(-1, 5, 200), rng.integers(0, 3, 200)
+    config = SamplingConfig(balance="proxies", clusters=4, crops=3, iterations=60)
+    drawn: Counter[tuple[int, int]] = Counter()
+    for batch in pk_batches(labels, config, np.random.default_rng(0), camera):
+        for unit in batch.reshape(4, 3):
+            assert len(set(unit.tolist())) == 3
+            assert len({(labels[crop], camera[crop]) for crop in unit}) == 1
+            drawn[int(labels[unit[0]]), int(camera[unit[0]])] += 1
+    assert set(drawn) == {(label, of) for label, of in zip(labels.tolist(), camera.tolist(), strict=True) if label >= 0}
+    assert set(drawn.values()) == {240 // 15}
+
+
+def test_even_draws_one_crop_of_each_camera_in_turn() -> None:
+    camera = np.array([0] * 20 + [1] * 2 + [2] * 5)
+    config = SamplingConfig(clusters=1, crops=8, iterations=50, cameras="even")
+    first = set()
+    for batch in pk_batches(np.zeros(27, np.int64), config, np.random.default_rng(0), camera):
+        assert len(set(batch.tolist())) == 8
+        assert [sorted(camera[batch[start : start + 3]].tolist()) for start in (0, 3)] == [[0, 1, 2]] * 2
+        assert sorted(camera[batch[6:]].tolist()) == [0, 2]
+        first.add(int(camera[batch[0]]))
+    assert first == {0, 1, 2}
+
+
+def test_tracks_spread_draws_one_crop_of_each_track_first() -> None:
+    track = np.array([5] * 10 + [7] * 3 + [2] * 1)
+    camera = np.array([0] * 10 + [1] * 4)
+    for cameras in ("none", "spread"):
+        config = SamplingConfig(clusters=1, crops=4, iterations=50, tracks="spread", cameras=cameras)  # type: ignore[arg-type]
+        for batch in pk_batches(np.zeros(14, np.int64), config, np.random.default_rng(0), camera, track):
+            assert sorted(track[batch[:3]].tolist()) == [2, 5, 7]
+            assert len(set(batch.tolist())) == 4
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ResightError, match="cameras=none"):
+        build_config("cluster_contrast", "cameras", {"sampling.balance": "proxies"})
+    with pytest.raises(ResightError, match="tracks=none"):
+        build_config("cluster_contrast", "market1501", {"sampling.tracks": "spread"})
+    config = build_config("cluster_contrast", "default", {"sampling.balance": "proxies"})
+    assert camera_use(config, METHODS["cluster_contrast"].needs(config.method)) == ("sampling.balance",)

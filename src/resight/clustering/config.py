@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from resight.clustering.search import Search
@@ -22,3 +24,7 @@ class ClusteringConfig(Settings):
     recall: float = Field(
         0.95, gt=0, le=1, description="share of the true neighbours that the approximate search aims to find"
     )
+
+    def arguments(self) -> dict[str, Any]:
+        """These settings as arguments of :func:`resight.clustering.cluster_crops`."""
+        return self.model_dump(include=set(ClusteringConfig.model_fields))

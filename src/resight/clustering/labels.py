@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from resight.clustering.dbscan import check_density, dbscan
 from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, jaccard_distance, neighbour_weights
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
-from resight.common.checks import as_array, flag, integers
+from resight.common.checks import as_array, flag, integers, number
 from resight.common.memory import room_for
 from resight.errors import ResightError
 
@@ -35,6 +35,7 @@ class PseudoLabels:
             approximate search found, measured on a sample.
         kept: Further arrays to save with the labels, by name, with one row per crop.
         sentences: What is worth printing of how they were found.
+        distances: ``(N, N)`` sparse distances that they were found by, of near pairs alone, where these were asked for.
 
     Raises:
         ResightError: The labels are not one-dimensional integers, -1 or 0…C−1 without gaps.
@@ -44,6 +45,7 @@ class PseudoLabels:
     facts: Mapping[str, float] = field(default_factory=dict)
     kept: Mapping[str, np.ndarray] = field(default_factory=dict)
     sentences: tuple[str, ...] = ()
+    distances: sp.csr_matrix | None = None
 
     def __post_init__(self) -> None:
         self.validate()
@@ -93,6 +95,7 @@ def cluster_crops(
     search: Search = "auto",
     recall: float = 0.95,
     device: Any = None,
+    keep_within: float | None = None,
 ) -> PseudoLabels:
     """Clusters crops with DBSCAN on the k-reciprocal Jaccard distance.
 
@@ -113,6 +116,7 @@ def cluster_crops(
         search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
         recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
         device: Device of PyTorch that searches for neighbours, such as ``"cuda"``; ``None`` is the CPU.
+        keep_within: Return the Jaccard distances below this one as well, as ``distances``; ``None`` returns none.
 
     Returns:
         The pseudo-labels, with at least one cluster. After an approximate search ``facts`` holds ``neighbour_recall``,
@@ -131,10 +135,13 @@ def cluster_crops(
         neighbours = find_neighbours(
             features, k1, camera=camera, centre_cameras=centre_cameras, search=search, recall=recall, device=device
         )
-    labels = dbscan(jaccard_distance(neighbours, k1, k2, max_distance=eps), eps, min_samples)
+    reach = 0.0 if keep_within is None else number("keep_within", keep_within, least=0)
+    distances = jaccard_distance(neighbours, k1, k2, max_distance=max(eps, reach))
+    labels = dbscan(distances, eps, min_samples)
     if labels.max() < 0:
         raise NoClusters(_explain(neighbours, k1, k2, eps, min_samples))
-    return PseudoLabels(labels, {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall})
+    facts = {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall}
+    return PseudoLabels(labels, facts, distances=None if keep_within is None else _below(distances, reach))
 
 
 def find_neighbours(
@@ -205,8 +212,8 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
     mean = np.zeros((int(group.max()) + 1, rows.dim))
     for block in blocks:
         part = rows.take(block)
-        for number in np.unique(group[block]):
-            mean[number] += part[group[block] == number].sum(axis=0, dtype=np.float64)
+        for own in np.unique(group[block]):
+            mean[own] += part[group[block] == own].sum(axis=0, dtype=np.float64)
     mean /= np.bincount(group)[:, None]
     result = rows.data if rows.held and rows is not features else room_for((len(rows), rows.dim), np.float32)
     for block in blocks:
@@ -229,6 +236,13 @@ def check_cameras(camera: Any) -> np.ndarray:
     if cameras.dtype.kind not in "iuU":
         raise ResightError(f"The cameras are of type {cameras.dtype}: give one whole number or one text per crop.")
     return cameras
+
+
+def _below(distances: sp.csr_matrix, limit: float) -> sp.csr_matrix:
+    """The entries below a limit, zeros included."""
+    kept = distances.data < limit
+    starts = np.concatenate([[0], np.cumsum(kept)])[distances.indptr]
+    return sp.csr_matrix((distances.data[kept], distances.indices[kept], starts), shape=distances.shape)
 
 
 def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: int) -> str:

@@ -212,8 +212,22 @@ class Method(nn.Module, ABC, Generic[AnyOptions]):
 
     def label(self, data: EpochData) -> PseudoLabels:
         """Pseudo-labels of all N crops for an epoch. By default those of clustering the features."""
-        settings = self.clustering.model_dump()
-        return cluster_crops(data.features, camera=data.table.camera, device=data.device, **settings)
+        return self.cluster(data)
+
+    def cluster(self, data: EpochData, keep_within: float | None = None) -> PseudoLabels:
+        """Labels of clustering the features of all N crops, with the method's settings of clustering.
+
+        Args:
+            data: As in :meth:`label`.
+            keep_within: See :func:`~resight.clustering.cluster_crops`.
+        """
+        return cluster_crops(
+            data.features,
+            camera=data.table.camera,
+            device=data.device,
+            keep_within=keep_within,
+            **self.clustering.arguments(),
+        )
 
     def start_epoch(self, data: EpochData, labels: Tensor) -> None:
         """Prepares an epoch, such as its proxies, after labelling.

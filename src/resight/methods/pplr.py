@@ -115,7 +115,7 @@ class Pplr(Method[PplrOptions]):
     def label(self, data: EpochData) -> PseudoLabels:
         """Labels from the features of whole crops; if they are refined, also the agreement of the parts."""
         features = data.features
-        settings, k = self.clustering.model_dump(), self.options.agreement_k + 1
+        settings, k = self.clustering.arguments(), self.options.agreement_k + 1
         search = {name: settings[name] for name in ("centre_cameras", "search", "recall")}
         search |= {"camera": data.table.camera, "device": data.device}
         refines = self.options.refine != "none"

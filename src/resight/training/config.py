@@ -124,7 +124,7 @@ def is_read(name: str, needs: Needs) -> bool:
     """
     if name in ("sampling.source_crops", "sampling.source_apart"):
         return needs.source
-    if name == "sampling.cameras":
+    if name in ("sampling.cameras", "sampling.balance", "sampling.tracks"):
         return needs.groups
     return not name.startswith("clustering.") or any(
         name == own or name.startswith(f"{own}.") for own in needs.settings

@@ -223,6 +223,8 @@ def _check_data(
     use = camera_use(config, needs)
     if use and crops.camera is None:
         raise ResightError(_explain_missing_cameras(method.name, use, crops))
+    if config.sampling.tracks != "none" and needs.groups:
+        crops.require("track", f"sampling.tracks={config.sampling.tracks}")
     return crops, source
 
 
@@ -249,12 +251,13 @@ def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
 
 def camera_settings(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
     """Settings by which a run uses cameras or pseudo-cameras."""
-    shared = {
-        "clustering.centre_cameras": config.clustering.centre_cameras,
+    centres = config.clustering.centre_cameras and is_read("clustering.centre_cameras", needs)
+    sampling = {
         "sampling.cameras": config.sampling.cameras != "none",
+        "sampling.balance": config.sampling.balance == "proxies",
     }
-    first, last = ([name] if value and is_read(name, needs) else [] for name, value in shared.items())
-    return (*first, *needs.cameras, *last)
+    last = (name for name, value in sampling.items() if value and is_read(name, needs))
+    return (*(("clustering.centre_cameras",) if centres else ()), *needs.cameras, *last)
 
 
 def _explain_missing_cameras(method: str, use: tuple[str, ...], crops: CropTable) -> str:

@@ -42,7 +42,8 @@ def train_epoch(
     learner.start_epoch(now, all_labels)
     generator = torch_generator(config.seed, epoch, Stream.AUGMENTATION)
     steps = num_batches(labels, config.sampling)
-    drawn = batches(labels, config.sampling, numpy_generator(config.seed, epoch, Stream.BATCHES), data.table.camera)
+    table, random = data.table, numpy_generator(config.seed, epoch, Stream.BATCHES)
+    drawn = batches(labels, config.sampling, random, table.camera, table.track)
     if source is not None:
         source_labels = now.on_device(source.labels)
         source_drawn = source_batches(

@@ -38,8 +38,8 @@ CHANGEABLE = (
     *("optimizer.decay_from", "optimizer.final_factor", "optimizer.warmup_epochs"),
     *("clustering", "sampling", "augmentation"),
 )
-#: Settings in these groups that may not: they say whether camera labels are used.
-_FIXED = ("clustering.centre_cameras", "sampling.cameras")
+#: Settings in these groups that may not: they say whether camera labels or tracks are used.
+_FIXED = ("clustering.centre_cameras", "sampling.cameras", "sampling.balance", "sampling.tracks")
 
 
 #: The most memory of a process so far, in MiB, beside the seconds of each epoch in ``timings.jsonl``.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import AliasChoices, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
 from resight.common.settings import Settings
 
@@ -19,15 +19,25 @@ class SamplingConfig(Settings):
     order: Literal["clusters", "crops"] = Field(
         "clusters", description="clusters: batches of P clusters, K crops of each; crops: P·K crops in random order"
     )
+    balance: Literal["clusters", "proxies"] = Field(
+        "clusters",
+        description="of what a batch holds P, with K crops each: clusters; proxies (uses cameras; O2CAP): the crops of "
+        "a cluster in one camera",
+    )
     clusters: int = Field(16, ge=1, description="P: clusters in a batch")
     crops: int = Field(8, ge=1, description="K: crops of each cluster")
     iterations: int = Field(80, ge=0, description="batches in an epoch; 0: as many as show every crop once")
-    cameras: Literal["none", "spread", "spcl"] = Field(
+    cameras: Literal["none", "spread", "even", "spcl"] = Field(
         "none",
         validation_alias=AliasChoices("cameras", "prefer_other_cameras"),
-        description="whether the first crop drawn of a cluster chooses the others by camera (uses cameras): none; "
-        "spread: those of other cameras, then of its own; spcl (public code of SpCL, Cluster Contrast and PPLR): those "
-        "of other cameras alone, with repetition if too few",
+        description="whether the crops of a cluster are drawn by camera (uses cameras): none; spread: first one of any "
+        "camera, then those of other cameras, then of its own; even: one of each camera in turn; spcl (public code of "
+        "SpCL, Cluster Contrast and PPLR): those of other cameras than the first alone, with repetition if too few",
+    )
+    tracks: Literal["none", "spread"] = Field(
+        "none",
+        description="whether the crops of a cluster are drawn by track (uses tracks): none; spread: one of each track, "
+        "then a second one of each, and so on",
     )
     draws: Literal["balanced", "spcl"] = Field(
         "balanced",
@@ -42,6 +52,17 @@ class SamplingConfig(Settings):
         False, description="encode source crops in a pass of their own, so that batch norms see one set at a time"
     )
 
+    @model_validator(mode="after")
+    def _fitting(self) -> SamplingConfig:
+        if self.balance == "proxies" and self.cameras != "none":
+            raise ValueError("a proxy has one camera, so set sampling.cameras=none where sampling.balance is proxies")
+        if self.tracks != "none" and "spcl" in (self.cameras, self.draws):
+            raise ValueError(
+                "the public sampler spcl knows no tracks, so set sampling.tracks=none, or other values of "
+                "sampling.cameras and sampling.draws"
+            )
+        return self
+
     @field_validator("cameras", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
@@ -55,10 +76,16 @@ def num_batches(labels: np.ndarray, config: SamplingConfig) -> int:
 
 
 def batches(
-    labels: np.ndarray, config: SamplingConfig, rng: np.random.Generator, camera: np.ndarray | None = None
+    labels: np.ndarray,
+    config: SamplingConfig,
+    rng: np.random.Generator,
+    camera: np.ndarray | None = None,
+    track: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields the int64 crop indices of each batch of an epoch, in the order that the settings name."""
-    return crop_batches(labels, config, rng) if config.order == "crops" else pk_batches(labels, config, rng, camera)
+    if config.order == "crops":
+        return crop_batches(labels, config, rng)
+    return pk_batches(labels, config, rng, camera, track)
 
 
 def crop_batches(labels: np.ndarray, config: SamplingConfig, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -107,34 +134,50 @@ def _separate_rounds(items: np.ndarray, width: int, count: int, rng: np.random.G
 
 
 def pk_batches(
-    labels: np.ndarray, config: SamplingConfig, rng: np.random.Generator, camera: np.ndarray | None = None
+    labels: np.ndarray,
+    config: SamplingConfig,
+    rng: np.random.Generator,
+    camera: np.ndarray | None = None,
+    track: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Yields batches of P clusters, K crops of each.
 
     Clusters come in rounds of random order. With ``draws=balanced`` each is seen as often as any other, and each crop
     of a cluster with fewer than K crops is drawn at least once, unless ``cameras`` is ``spcl``. If there are fewer than
-    P clusters, each batch holds all of them.
+    P clusters, each batch holds all of them. With ``balance=proxies`` the crops of one cluster in one camera take the
+    place of a cluster.
 
     Args:
         labels: ``(N,)`` pseudo-labels; −1 is an outlier and never drawn.
         config: P, K, number of batches, and how crops are drawn and cameras used.
         rng: Source of randomness.
-        camera: ``(N,)`` cameras; not looked at if the setting ``cameras`` is ``none``.
+        camera: ``(N,)`` cameras; not looked at if the settings ``cameras`` and ``balance`` do not ask for them.
+        track: ``(N,)`` numbers of the crops' tracks; not looked at if the setting ``tracks`` is ``none``.
 
     Yields:
         int64 crop indices; the K crops of a cluster stand together.
     """
-    labelled = np.flatnonzero(labels >= 0)
-    labelled = labelled[np.argsort(labels[labelled], kind="stable")]
-    members = np.split(labelled, np.flatnonzero(np.diff(labels[labelled])) + 1)
+    units = labels
+    if config.balance == "proxies" and camera is not None:
+        units = np.full_like(labels, -1)
+        inside = labels >= 0
+        pairs = np.stack([labels[inside], camera[inside]], axis=1)
+        units[inside] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+    labelled = np.flatnonzero(units >= 0)
+    labelled = labelled[np.argsort(units[labelled], kind="stable")]
+    members = np.split(labelled, np.flatnonzero(np.diff(units[labelled])) + 1)
     rounds = _rounds if config.draws == "balanced" else _separate_rounds
     numbers = np.arange(len(members))
     for drawn in rounds(numbers, min(config.clusters, len(members)), num_batches(labels, config), rng):
-        yield np.concatenate([_crops_of(members[cluster], config, rng, camera) for cluster in drawn])
+        yield np.concatenate([_crops_of(members[unit], config, rng, camera, track) for unit in drawn])
 
 
 def _crops_of(
-    members: np.ndarray, config: SamplingConfig, rng: np.random.Generator, camera: np.ndarray | None
+    members: np.ndarray,
+    config: SamplingConfig,
+    rng: np.random.Generator,
+    camera: np.ndarray | None,
+    track: np.ndarray | None,
 ) -> np.ndarray:
     """``(K,)`` crops of the cluster with these members."""
     if config.cameras == "spcl" and camera is not None:
@@ -145,10 +188,23 @@ def _crops_of(
     if config.cameras == "spread" and camera is not None:
         same = camera[order[1:]] == camera[order[0]]
         order = np.concatenate([order[:1], order[1:][~same], order[1:][same]])
+    if config.cameras == "even" and camera is not None:
+        order = _in_turn(order, camera[order])
+    if config.tracks == "spread" and track is not None:
+        order = _in_turn(order, track[order])
     short = config.crops - len(order)
     if short > 0:
         order = np.concatenate([order, rng.choice(members, short, replace=True)])
     return order[: config.crops]
+
+
+def _in_turn(items: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The first item of each group, then the second of each, and so on; otherwise in the given order."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
+    turn = np.empty(len(items), np.int64)
+    turn[order] = np.arange(len(items)) - np.repeat(starts, np.diff(starts, append=len(items)))
+    return items[np.argsort(turn, kind="stable")]
 
 
 def _crops_as_spcl(members: np.ndarray, count: int, rng: np.random.Generator, camera: np.ndarray | None) -> np.ndarray:
