@@ -11,24 +11,29 @@ from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera
 from resight.clustering.links import Links, respect_links
 from resight.clustering.quality import clustering_quality, label_agreement
 from resight.clustering.search import Neighbours, UnitRows, nearest_neighbours, unit_rows
+from resight.clustering.selection import Examined, best_setting, examine_settings, longest_list
 from resight.clustering.two_stage import two_stage
 
 __all__ = [
+    "Examined",
     "Links",
     "Merging",
     "Neighbours",
     "NoClusters",
     "PseudoLabels",
     "UnitRows",
+    "best_setting",
     "bottom_up",
     "centre_by_camera",
     "cluster_crops",
     "clustering_quality",
     "cross_agreement",
     "dbscan",
+    "examine_settings",
     "find_neighbours",
     "jaccard_distance",
     "label_agreement",
+    "longest_list",
     "merge_clusters",
     "nearest_neighbours",
     "neighbour_weights",
