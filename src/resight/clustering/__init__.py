@@ -5,6 +5,7 @@ All functions take and return arrays. Compiled loops load on first use.
 
 from resight.clustering.agreement import cross_agreement
 from resight.clustering.bottom_up import Merging, bottom_up, merge_clusters
+from resight.clustering.camera_jaccard import CameraNeighbours, camera_jaccard, camera_neighbours
 from resight.clustering.dbscan import dbscan
 from resight.clustering.jaccard import jaccard_distance, neighbour_weights
 from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera, cluster_crops, find_neighbours
@@ -15,6 +16,7 @@ from resight.clustering.selection import Examined, best_setting, examine_setting
 from resight.clustering.two_stage import two_stage
 
 __all__ = [
+    "CameraNeighbours",
     "Examined",
     "Links",
     "Merging",
@@ -24,6 +26,8 @@ __all__ = [
     "UnitRows",
     "best_setting",
     "bottom_up",
+    "camera_jaccard",
+    "camera_neighbours",
     "centre_by_camera",
     "cluster_crops",
     "clustering_quality",
