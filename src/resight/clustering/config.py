@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,9 +13,13 @@ from resight.common.settings import Settings
 class ClusteringConfig(Settings):
     """Settings of :func:`resight.clustering.cluster_crops`: its arguments of the same names."""
 
-    k1: int = Field(30, ge=1, description="length of the neighbour lists, the crop itself counted")
+    k1: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        30, description="length of the neighbour lists, the crop itself counted; auto chooses without labels"
+    )
     k2: int = Field(6, ge=1, description="neighbours whose weights are averaged, the crop itself counted")
-    eps: float = Field(0.6, gt=0, lt=1, description="largest Jaccard distance between neighbours")
+    eps: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = Field(
+        0.6, description="largest Jaccard distance between neighbours; auto chooses without labels"
+    )
     min_samples: int = Field(4, ge=1, description="neighbours that make a core crop, the crop itself counted")
     centre_cameras: bool = Field(False, description="subtract each camera's mean feature first (uses cameras)")
     search: Search = Field(

@@ -47,16 +47,20 @@ def jaccard_distance(
     """
     max_distance = number("max_distance of the Jaccard distance", max_distance, least=0)
     k1, k2 = check_depths(k1, k2)
-    from resight.clustering import _kernels
-
     neighbours = features_or_neighbours
     if not isinstance(neighbours, Neighbours):
         neighbours = nearest_neighbours(neighbours, k1)
     weights = neighbour_weights(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
-    num_points = len(neighbours)
+    return distances_of_weights(weights, max_distance)
+
+
+def distances_of_weights(weights: sp.csr_matrix, max_distance: float) -> sp.csr_matrix:
+    """The matrix of :func:`jaccard_distance` from V, whose rows sum to 1."""
+    from resight.clustering import _kernels
+
     pieces = list(jaccard_chunks(weights, invert(weights), max_distance))
     starts, columns, values = _kernels.mirror(*(np.concatenate(part) for part in zip(*pieces, strict=True)))
-    return _csr(starts, columns, values, (num_points, num_points))
+    return _csr(starts, columns, values, weights.shape)
 
 
 def neighbour_weights(
@@ -117,14 +121,14 @@ def neighbour_weights(
             data, norm, indices, distances, full_counts, full, half_counts, half, scale, start, stop
         )
 
-    weights = _join(map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
+    weights = join_rows(map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
     if k2 > 1:
         indptr, columns, values = weights.indptr, weights.indices, weights.data
 
         def average(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             return _kernels.mean_rows(indptr, columns, values, neighbours.indices, min(k2, neighbours.k), start, stop)
 
-        weights = _join(map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
+        weights = join_rows(map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
     return weights
 
 
@@ -217,7 +221,7 @@ def _chunk(num_points: int) -> int:
     return max(256, num_points // 512)
 
 
-def _join(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], num_points: int) -> sp.csr_matrix:
+def join_rows(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], num_points: int) -> sp.csr_matrix:
     """One ``(N, N)`` CSR matrix from consecutive ranges of sparse rows."""
     pieces = list(parts)
     starts = np.zeros(num_points + 1, np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,6 +13,14 @@ import scipy.sparse as sp
 from resight.clustering.dbscan import check_density, dbscan
 from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, jaccard_distance, neighbour_weights
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
+from resight.clustering.selection import (
+    EPS_GRID,
+    K1_GRID,
+    best_setting,
+    examine_settings,
+    explain_choice,
+    longest_list,
+)
 from resight.common.checks import as_array, flag, integers, number
 from resight.common.memory import room_for
 from resight.errors import ResightError
@@ -86,9 +94,9 @@ class PseudoLabels:
 def cluster_crops(
     features: Any,
     *,
-    k1: int = 30,
+    k1: int | Literal["auto"] = 30,
     k2: int = 6,
-    eps: float = 0.6,
+    eps: float | Literal["auto"] = 0.6,
     min_samples: int = 4,
     camera: Any = None,
     centre_cameras: bool = False,
@@ -106,9 +114,10 @@ def cluster_crops(
         features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here. Or
             :class:`~resight.clustering.Neighbours` with at least ``k1`` neighbours per crop, from
             :func:`find_neighbours`: then ``camera`` and the arguments after it are ignored.
-        k1: Length of the neighbour lists of the Jaccard distance, the crop itself counted; at least 1.
+        k1: Length of the neighbour lists of the Jaccard distance, the crop itself counted; at least 1. ``"auto"``
+            chooses without labels (see :mod:`resight.clustering.selection`).
         k2: Neighbours whose weights are averaged in the Jaccard distance, the crop itself counted; 1…k1.
-        eps: Largest Jaccard distance between neighbours, above 0.
+        eps: Largest Jaccard distance between neighbours, above 0 and below 1. ``"auto"`` chooses without labels.
         min_samples: Number of neighbours that make a core crop, the crop itself counted; at least 1.
         camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
         centre_cameras: Whether to subtract the mean feature of a crop's camera from its feature before the search (see
@@ -120,28 +129,43 @@ def cluster_crops(
 
     Returns:
         The pseudo-labels, with at least one cluster. After an approximate search ``facts`` holds ``neighbour_recall``,
-        the share of the true neighbours found.
+        the share of the true neighbours found. Where a setting was ``"auto"``, ``facts`` holds the ``k1`` and ``eps``
+        that were chosen and their ``consensus``, and ``sentences`` says so.
 
     Raises:
         NoClusters: Every crop is an outlier; the message suggests an ``eps``.
         ResightError: An argument is out of range, or the features are not usable.
     """
-    k1, k2 = check_depths(k1, k2)
-    eps, min_samples = check_density(eps, min_samples)
-    if eps >= 1:
+    automatic = "auto" in (k1, eps)
+    longest = longest_list(k1)
+    check_depths(longest, k2)
+    _, min_samples = check_density(0.5 if eps == "auto" else eps, min_samples)
+    if eps != "auto" and eps >= 1:
         raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {eps:g}.")
     neighbours = features
     if not isinstance(features, Neighbours):
         neighbours = find_neighbours(
-            features, k1, camera=camera, centre_cameras=centre_cameras, search=search, recall=recall, device=device
+            features, longest, camera=camera, centre_cameras=centre_cameras, search=search, recall=recall, device=device
         )
-    reach = 0.0 if keep_within is None else number("keep_within", keep_within, least=0)
-    distances = jaccard_distance(neighbours, k1, k2, max_distance=max(eps, reach))
-    labels = dbscan(distances, eps, min_samples)
-    if labels.max() < 0:
-        raise NoClusters(_explain(neighbours, k1, k2, eps, min_samples))
     facts = {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall}
-    return PseudoLabels(labels, facts, distances=None if keep_within is None else _below(distances, reach))
+    sentences: tuple[str, ...] = ()
+    if automatic:
+        tried = {"k1": K1_GRID if k1 == "auto" else (k1,), "eps": EPS_GRID if eps == "auto" else (eps,)}
+        examined = examine_settings(neighbours, **tried, k2=k2, min_samples=min_samples)
+        best = best_setting(examined)
+        k1, eps = (min(longest, len(neighbours)), EPS_GRID[-1]) if best is None else (best.k1, best.eps)
+        if best is not None:
+            facts |= {"k1": k1, "eps": eps, "consensus": best.consensus}
+            sentences = (explain_choice(best, examined),)
+    k1 = int(k1)
+    k2 = min(k2, k1) if automatic else k2
+    reach = 0.0 if keep_within is None else number("keep_within", keep_within, least=0)
+    distances = jaccard_distance(neighbours, k1, k2, max_distance=max(float(eps), reach))
+    labels = dbscan(distances, float(eps), min_samples)
+    if labels.max() < 0:
+        raise NoClusters(_explain(neighbours, k1, k2, float(eps), min_samples))
+    kept = None if keep_within is None else _below(distances, reach)
+    return PseudoLabels(labels, facts, sentences=sentences, distances=kept)
 
 
 def find_neighbours(

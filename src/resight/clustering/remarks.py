@@ -78,6 +78,8 @@ def remedy(kind: Kind, algorithm: str, settings: Mapping[str, Any]) -> tuple[str
         return None if settings["centre_cameras"] else ("centre_cameras", True)
     if algorithm == "dbscan":
         eps, samples = settings["eps"], settings["min_samples"]
+        if eps == "auto":  # the best of all that were tried
+            return ("min_samples", 2) if kind == "outliers" and samples > 2 else None
         if kind == "giant":
             return "eps", round(eps - 0.1 if eps > 0.1 else eps / 2, 3)
         if eps < 0.8:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from resight.clustering import PseudoLabels, cluster_crops, cross_agreement, find_neighbours
+from resight.clustering import PseudoLabels, cluster_crops, cross_agreement, find_neighbours, longest_list
 from resight.clustering.config import ClusteringConfig
 from resight.encoders import Encoder
 from resight.errors import ResightError
@@ -119,7 +119,7 @@ class Pplr(Method[PplrOptions]):
         search = {name: settings[name] for name in ("centre_cameras", "search", "recall")}
         search |= {"camera": data.table.camera, "device": data.device}
         refines = self.options.refine != "none"
-        whole = find_neighbours(features[:, 0], max(self.clustering.k1, k if refines else 0), **search)
+        whole = find_neighbours(features[:, 0], max(longest_list(self.clustering.k1), k if refines else 0), **search)
         found = cluster_crops(whole, **settings)
         if not refines:
             return found
@@ -128,7 +128,9 @@ class Pplr(Method[PplrOptions]):
         self.agreement = data.on_device(agreement)
         means = {f"agreement_{n}": float(mean) for n, mean in enumerate(agreement.mean(axis=0, dtype=np.float64), 1)}
         sentence = "agreement " + " ".join(f"{mean:.2f}" for mean in means.values())
-        return PseudoLabels(found.labels, {**found.facts, **means}, {"agreement": agreement}, (sentence,))
+        return PseudoLabels(
+            found.labels, {**found.facts, **means}, {"agreement": agreement}, (*found.sentences, sentence)
+        )
 
     def start_epoch(self, data: EpochData, labels: Tensor) -> None:
         """Each classifier row becomes the normalised mean feature of its cluster, in the classifier's space."""
