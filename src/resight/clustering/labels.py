@@ -150,8 +150,13 @@ def cluster_crops(
     facts = {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall}
     sentences: tuple[str, ...] = ()
     if automatic:
-        tried = {"k1": K1_GRID if k1 == "auto" else (k1,), "eps": EPS_GRID if eps == "auto" else (eps,)}
-        examined = examine_settings(neighbours, **tried, k2=k2, min_samples=min_samples)
+        examined = examine_settings(
+            neighbours,
+            k1=K1_GRID if k1 == "auto" else (k1,),
+            eps=EPS_GRID if eps == "auto" else (eps,),
+            k2=k2,
+            min_samples=min_samples,
+        )
         best = best_setting(examined)
         k1, eps = (min(longest, len(neighbours)), EPS_GRID[-1]) if best is None else (best.k1, best.eps)
         if best is not None:
