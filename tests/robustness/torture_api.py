@@ -756,7 +756,7 @@ def _gallery(stage: Stage) -> Iterator[Case]:
         *(("undo", {"decision": value}) for value in no_id.values()),
         *(("questions", {"count": value}) for value in no_count.values()),
         *(("review", {"order": value}) for value in [*NO_CHOICE.values(), None]),
-        *(("review", {"seed": value}) for value in SEEDS.values()),
+        *(("review", {"seed": value}) for name, value in SEEDS.items() if name != "10**20"),
         *(("answer", {"question": value, "answer": "same"}) for value in [*NO_CHOICE.values(), None, "1-1", "1-9999"]),
         *(("answer", {"question": "1-2", "answer": value}) for value in [*NO_CHOICE.values(), None]),
         *(("export", {"to": value}) for value in [*NO_PATH.values(), None, stage.root]),
