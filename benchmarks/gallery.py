@@ -11,6 +11,7 @@ one camera of ten. Eight clients are threads of one process. What is not install
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
 import threading
@@ -118,6 +119,7 @@ def qdrant(folder: Path, rows: np.ndarray, camera: np.ndarray) -> tuple[Ask, flo
 
 def lancedb(folder: Path, rows: np.ndarray, camera: np.ndarray) -> tuple[Ask, float]:
     """LanceDB without an index: its exact scan."""
+    os.environ.setdefault("LANCE_LOG", "error")  # else it warns at every search
     import lancedb as lance
     import pyarrow as pa
 
@@ -194,6 +196,7 @@ def main() -> None:
     known = {None: truth(rows, queries, None), 3: truth(rows, queries, camera == 3)}
     print(f"{len(rows)} × {arguments.dim}, {psutil.cpu_count()} cores")
     kinds: dict[str, Any] = {"embedded": embedded, "milvus": milvus, "qdrant": qdrant, "lancedb": lancedb}
+    first: dict[tuple[int | None, int], float] = {}
     for name in arguments.only.split(","):
         folder = Path(tempfile.mkdtemp(prefix="resight-gallery-"))
         try:
@@ -219,9 +222,11 @@ def main() -> None:
                     times, answers = measure(ask, queries, one, clients, arguments.seconds)
                     recall = np.mean([len(set(a) & t) / K for a, t in zip(answers, known[one], strict=False)])
                     p50, p99 = 1000 * np.quantile(times, 0.5), 1000 * np.quantile(times, 0.99)
+                    ratio = p50 / first.setdefault((one, clients), p50)
                     which = "one camera" if one is not None else "no filter "
                     print(
-                        f"  {which} {clients} clients: p50 {p50:8.1f} ms  p99 {p99:8.1f} ms  recall@10 {recall:.3f}",
+                        f"  {which} {clients} clients: p50 {p50:8.1f} ms  p99 {p99:8.1f} ms  recall@10 {recall:.3f}  "
+                        f"p50 {ratio:.1f} times the first store's",
                         flush=True,
                     )
         finally:

@@ -1,9 +1,10 @@
 """The scores of a gallery beside those of ``resight evaluate``, query by query.
 
-    python benchmarks/gallery_protocol.py RUN DATA --train-identities N [--precision float16] [--cache FOLDER]
+    python benchmarks/gallery_protocol.py RUN DATA --train-identities N [--precision float16,float32] [--cache FOLDER]
 
 Adds the gallery crops of the split to a new gallery, searches it with each query, ignores crops of the query's identity
-in the query's camera, and prints rank-1 and mAP of both, and how many queries differ in either.
+in the query's camera, and prints rank-1 and mAP of both, how many queries differ in rank-1 or in average precision, and
+by how much.
 """
 
 from __future__ import annotations
@@ -30,12 +31,46 @@ def scores_of(ranked: np.ndarray, right: np.ndarray) -> tuple[float, float]:
     return float(hits[0] == 0), float(np.mean((1 + np.arange(len(hits))) / (1 + hits)))
 
 
+def evaluated(
+    features: np.ndarray, table: resight.CropTable, query: np.ndarray, inside: np.ndarray
+) -> dict[int, tuple[float, float]]:
+    """Rank-1 and average precision by ``resight evaluate``'s code of each query that has something to find."""
+    found = {}
+    for row in query.tolist():
+        other = table.camera[inside] != table.camera[row]
+        if not ((table.identity[inside] == table.identity[row]) & other).any():
+            continue
+        one = evaluate_retrieval(
+            features[[row]], features[inside], table.identity[[row]], table.identity[inside],
+            table.camera[[row]], table.camera[inside],
+        )  # fmt: skip
+        found[row] = one.rank1, one.mAP
+    return found
+
+
+def searched(
+    gallery: resight.Gallery, features: np.ndarray, table: resight.CropTable, query: np.ndarray, inside: np.ndarray
+) -> dict[int, tuple[float, float]]:
+    """The same by searching a gallery that holds the crops ``inside``."""
+    answers = gallery.search_many(features[query], len(inside))
+    row_of = {str(table.file(int(row)).absolute()): int(row) for row in inside}
+    source = {hit.sighting: hit.source for hit in gallery.sightings(np.sort(answers[0][0]).tolist())}
+    found = {}
+    for row, (sightings, _) in zip(query.tolist(), answers, strict=True):
+        order = np.array([row_of[source[one]] for one in sightings.tolist()])
+        keep = (table.identity[order] != table.identity[row]) | (table.camera[order] != table.camera[row])
+        keep &= table.identity[order] != -1
+        if (table.identity[order[keep]] == table.identity[row]).any():
+            found[row] = scores_of(table.identity[order[keep]], table.identity[row])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
     parser.add_argument("data")
     parser.add_argument("--train-identities", type=int, required=True)
-    parser.add_argument("--precision", default="float16")
+    parser.add_argument("--precision", default="float16,float32")
     parser.add_argument("--cache")
     arguments = parser.parse_args()
     table = resight.read_crops(arguments.data, train_identities=arguments.train_identities)
@@ -44,32 +79,29 @@ def main() -> None:
     scored = resight.evaluate(model, table, cache=arguments.cache)
     features = model.embed(table, cache=arguments.cache)
     query, inside = np.flatnonzero(table.split == "query"), np.flatnonzero(table.split == "gallery")
-    folder = Path(tempfile.mkdtemp(prefix="resight-gallery-"))
-    try:
-        gallery = resight.Gallery.create(folder / "g", arguments.run, precision=arguments.precision, device="cpu")
-        print(gallery.add(table.select(inside)))
-        found = gallery.search_many(features[query], len(inside))
-        row_of = {str(table.file(int(row)).absolute()): int(row) for row in inside}
-        source = {hit.sighting: hit.source for hit in gallery.sightings(np.sort(found[0][0]).tolist())}
-        own, different = [], 0
-        for place, row in enumerate(query.tolist()):
-            order = np.array([row_of[source[one]] for one in found[place][0].tolist()])
-            keep = (table.identity[order] != table.identity[row]) | (table.camera[order] != table.camera[row])
-            keep &= table.identity[order] != -1
-            if not (table.identity[order[keep]] == table.identity[row]).any():
-                continue
-            own.append(scores_of(table.identity[order[keep]], table.identity[row]))
-            one = evaluate_retrieval(
-                features[[row]], features[inside], table.identity[[row]], table.identity[inside],
-                table.camera[[row]], table.camera[inside],
-            )  # fmt: skip
-            different += (one.rank1, round(one.mAP, 9)) != (own[-1][0], round(own[-1][1], 9))
-        rank1, mean = np.mean(own, axis=0)
-        print(f"resight evaluate: rank-1 {scored['rank1']:.6f}, mAP {scored['mAP']:.6f}")
-        print(f"gallery, {arguments.precision}: rank-1 {rank1:.6f}, mAP {mean:.6f}")
-        print(f"{len(own)} of {scored['scored_queries']} queries compared; {different} differ")
-    finally:
-        shutil.rmtree(folder)
+    print(f"resight evaluate: rank-1 {scored['rank1']:.6f}, mAP {scored['mAP']:.6f}", flush=True)
+    right = evaluated(features, table, query, inside)
+    for precision in arguments.precision.split(","):
+        folder = Path(tempfile.mkdtemp(prefix="resight-gallery-"))
+        try:
+            with resight.Gallery.create(folder / "g", arguments.run, precision=precision, device="cpu") as gallery:
+                print(gallery.add(table.select(inside)))
+                own = searched(gallery, features, table, query, inside)
+        finally:
+            shutil.rmtree(folder)
+        ours, theirs = (np.array([scores[row] for row in sorted(right)]) for scores in (own, right))
+        rank1, mean = ours.mean(axis=0)
+        apart = np.abs(ours - theirs)
+        other = apart[:, 1] > 1e-9
+        print(f"gallery, {precision}: rank-1 {rank1:.6f}, mAP {mean:.6f}")
+        print(
+            f"  {len(own)} of {scored['scored_queries']} queries compared: rank-1 of {int((apart[:, 0] > 0).sum())} "
+            f"and average precision of {int(other.sum())} differ; average precision by {apart[other, 1].mean():.6f} "
+            f"on average among these and {apart[:, 1].max():.6f} at most"
+            if other.any()
+            else f"  {len(own)} of {scored['scored_queries']} queries compared: none differs",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -99,6 +99,28 @@ def test_review_by_hand_and_by_another_program(
         assert (status, sentence in err) == (2, True)
 
 
+def test_similar_identities_and_many_at_once(people: Path, tmp_path: Path, resight: Command) -> None:
+    rows = json.loads(resight("gallery", "identities", people, "--json")[1])
+    one = rows[0]["id"]
+    status, out, _ = resight("gallery", "similar", people, one, "-n", 2, "--sheet", tmp_path / "s.png")
+    assert (status, f"Next: resight gallery merge {people} {one} " in out) == (0, True)
+    assert (tmp_path / "s.png").is_file()
+    near = json.loads(resight("gallery", "similar", people, one, "--json")[1])
+    assert len(near) == min(10, len(rows) - 1)
+    assert near[0]["similarity"] >= near[-1]["similarity"]
+    some = [hit["sighting"] for hit in json.loads(resight("gallery", "show", people, near[0]["id"], "--json")[1])[:2]]
+    assert f"2 sightings moved to identity {one} " in resight("gallery", "assign", people, one, *some)[1]
+    status, _, err = resight("gallery", "assign", people, "new", *some)
+    assert (status, "are one identity: undo" in err) == (2, True)
+    resight("gallery", "undo", people)
+    assert "2 sightings moved to identity " in resight("gallery", "assign", people, "new", *some)[1]
+    status, _, err = resight("gallery", "assign", people, "x", *some)
+    assert (status, "IDENTITY is the number of one, or 'new', not 'x'" in err) == (2, True)
+    questions = json.loads(resight("gallery", "review", people, "--json", "-n", 2)[1])
+    told = resight("gallery", "answer", people, *(question["id"] for question in questions), "skip", "--json")[1]
+    assert len([json.loads(line)["decision"] for line in told.splitlines()]) == 2
+
+
 def test_delete_export_import_migrate(people: Path, run: Path, tmp_path: Path, resight: Command) -> None:
     assert "96 sightings exported" in resight("gallery", "export", people, "--to", tmp_path / "out")[1]
     status, _, err = resight("gallery", "delete", people, "--camera", "1")

@@ -220,7 +220,8 @@ def test_the_queue_keeps_account_as_a_new_queue_would() -> None:
         for one in best:
             first, second = queue.group == queue.group[one.a], queue.group == queue.group[one.b]
             if one.kind == "merge":
-                assert one.sizes == (first.sum(), second.sum())
+                assert [len(side) for side in one.sides] == [first.sum(), second.sum()]
+                assert (queue.group[one.sides[0]] == queue.group[one.a]).all()
                 slow = np.mean([unit[x] @ unit[y] for x in np.flatnonzero(first) for y in np.flatnonzero(second)])
                 assert abs(slow - one.similarity) < 1e-4
             else:
@@ -264,3 +265,83 @@ def test_links_of_tracks_and_decisions(gallery: Gallery, fill: Fill) -> None:
     assert (len(only.must), only.cannot.tolist()) == (0, [[0, 1]])
     nothing = propose(mirror, gallery.pairs(), lambda rows, camera: np.full(len(rows), -1))
     assert nothing.without == 70  # the confirmed pair has one
+
+
+def test_many_sightings_are_put_into_an_identity_at_once(gallery: Gallery, fill: Fill) -> None:
+    made = fill(gallery)
+    gallery.identify(settings=CLEAR)
+    rows = gallery.identities()
+    first, second = (row["id"] for row in rows[:2])
+    before = {hit.sighting: hit.identity for hit in gallery.sightings(made["ids"])}
+    moving = [hit.sighting for hit in gallery.members(second)[:3]]
+    stay = [hit.sighting for hit in gallery.members(second)[3:]]
+    done = gallery.assign(first, moving)
+    assert (done["identity"], done["moved"]) == (first, 3)
+    assert {hit.identity for hit in gallery.sightings(moving)} == {first}
+    assert {hit.identity for hit in gallery.sightings(stay)} == {second}
+    gallery.identify(again=True, settings=CLEAR)  # it is a decision: clustering anew keeps it
+    assert {hit.identity for hit in gallery.sightings([*moving, gallery.members(first)[0].sighting])} == {first}
+    gallery.undo()
+    with pytest.raises(ResightError, match=r"are one identity: undo the confirmation"):
+        gallery.assign(None, moving[:1])
+    gallery.undo()
+    assert {hit.sighting: hit.identity for hit in gallery.sightings(made["ids"])} == before
+    gallery.reject(moving[0], gallery.members(first)[0].sighting)
+    with pytest.raises(ResightError, match=r"\(reject, by tester\) says that the sightings"):
+        gallery.assign(first, moving)
+    new = gallery.assign(None, moving)
+    assert new["identity"] not in {row["id"] for row in rows}
+    assert sorted(hit.sighting for hit in gallery.members(new["identity"])) == sorted(moving)
+    assert gallery.assign(new["identity"], moving)["moved"] == 0
+    with pytest.raises(ResightError, match="There is no sighting 9999"):
+        gallery.assign(first, [9999])
+    with pytest.raises(ResightError, match="Name the sightings"):
+        gallery.assign(first, [])
+
+
+def test_similar_identities_are_those_of_a_slow_search(gallery: Gallery, fill: Fill) -> None:
+    fill(gallery)
+    gallery.identify(settings=CLEAR)
+    rows = gallery.identities()
+    one, apart, hidden = rows[0]["id"], rows[1]["id"], rows[2]["id"]
+    members = {row["id"]: [hit.sighting for hit in gallery.members(row["id"])] for row in rows}
+    gallery.reject(members[one][0], members[apart][0])
+    gallery.hide(identities=[hidden])
+    own = gallery.embeddings(members[one], without_cameras=True)
+    expected = {
+        other: float(np.mean([a @ b for a in own for b in gallery.embeddings(inside, without_cameras=True)]))
+        for other, inside in members.items()
+        if other not in (one, apart, hidden)
+    }
+    found = gallery.similar(one, 5)
+    assert [row["id"] for row in found] == sorted(expected, key=lambda other: -expected[other])[:5]
+    assert [row["similarity"] for row in found] == pytest.approx([expected[row["id"]] for row in found], abs=1e-4)
+    assert {row["sightings"] for row in found} <= {len(inside) for inside in members.values()}
+    with pytest.raises(ResightError, match="There is no identity 9999"):
+        gallery.similar(9999)
+
+
+def test_a_question_says_who_is_on_either_side_and_where(gallery: Gallery, fill: Fill) -> None:
+    fill(gallery, spread=0.9)
+    gallery.identify(settings=CLEAR)
+    questions = gallery.questions(40)
+    assert {question.kind for question in questions} == {"merge", "split"}
+    for question in questions:
+        for side in (0, 1):
+            hits = gallery.sightings(question.sides[side])
+            assert len(hits) == question.sizes[side]
+            assert question.sightings[side] == question.sides[side][0]
+            seen = {camera: sum(hit.camera == camera for hit in hits) for camera in {hit.camera for hit in hits}}
+            assert question.cameras[side] == seen
+            times = [hit.time for hit in hits if hit.time is not None]
+            assert question.times[side] == (min(times), max(times))
+            if question.kind == "merge" and question.identities[side] is not None:
+                inside = gallery.members(question.identities[side])
+                assert {hit.sighting for hit in hits} == {hit.sighting for hit in inside}
+    split = next(question for question in questions if question.kind == "split")
+    assert split.identities[0] == split.identities[1]
+    gallery.answer(split.id, "different")  # what leaves is one of the two sides that were shown
+    of = {hit.sighting: hit.identity for side in split.sides for hit in gallery.sightings(side)}
+    first, second = ({of[one] for one in side} for side in split.sides)
+    assert len(first) == len(second) == 1
+    assert first != second

@@ -17,7 +17,7 @@ from resight.errors import ResightError
 from resight.gallery import Gallery, adding
 from resight.gallery.store import Store
 
-#: Moments of a kill; ``benchmarks/gallery_kill.py`` tries more.
+#: Moments of a kill; with RESIGHT_TEST_KILLS=50 there are more.
 MOMENTS = int(os.environ.get("RESIGHT_TEST_KILLS", "4"))
 
 

@@ -120,6 +120,27 @@ def test_deleting_leaves_no_byte(run: Path, painted: Path, tmp_path: Path) -> No
         assert min(hit.sighting for hit in gallery.sightings(range(97, 97 + len(members)))) == 97
 
 
+def test_deleting_an_identity_deletes_the_names_of_those_that_became_it(run: Path, tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "g", run, device="cpu") as gallery:
+        info = gallery.info()
+        rows = np.random.default_rng(0).normal(size=(7, info["dim"])).astype(np.float32)
+        gallery.add_embeddings(rows, fingerprint=info["model"])
+        one, other, third = (gallery.assign(None, pair)["identity"] for pair in ([1, 2], [3, 4], [5, 6]))
+        gallery.rename(one, "Anna Secretname")
+        gallery.rename(other, "Berta Otherwise")
+        gallery.rename(third, "Clara Stays")
+        into = gallery.merge([one, other])["identity"]
+        gallery.assign(third, [7])
+        gallery.delete(sightings=[5, 6])  # sighting 7 is left, so the identity and its name are
+        assert b"Clara Stays" in _bytes_of(tmp_path / "g")
+        assert sorted(gallery.delete(identities=[into]).identities) == [one, other]
+        after = _bytes_of(tmp_path / "g")
+        assert b"Anna Secretname" not in after
+        assert b"Berta Otherwise" not in after
+        assert [row["id"] for row in gallery.identities()] == [third]
+        assert gallery.verify() == []
+
+
 def _bytes_of(folder: Path) -> bytes:
     return b"\n".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
 

@@ -1,4 +1,4 @@
-"""Calls of every public function of ``resight``, its rooms for arrays and crops, and ``Model``."""
+"""Calls of every public function of ``resight``, its rooms for arrays and crops, and ``Model`` and ``Gallery``."""
 
 from __future__ import annotations
 
@@ -130,6 +130,7 @@ def api_cases(stage: Stage) -> Iterator[Case]:
         _runs(stage),
         _files(stage),
         _worlds(stage),
+        _gallery(stage),
     )
 
 
@@ -655,6 +656,137 @@ def _runs(stage: Stage) -> Iterator[Case]:
         {"out": {"text": str(stage.fresh("run"))}}, pairs=60,
     )  # fmt: skip
     yield Case("train(settings=None)", lambda: train(settings=None, recipe=_recipe(stage)), FINE)
+
+
+def _gallery(stage: Stage) -> Iterator[Case]:
+    """Calls of a gallery of all crops. What fails must not change it, so the cases share one; others make their own."""
+    few = {"k1": 6, "k2": 2, "eps": 0.7, "min_samples": 2}
+
+    @functools.cache
+    def shared() -> resight.Gallery:
+        gallery = fresh()
+        gallery.identify(settings=few)
+        return gallery
+
+    def fresh() -> resight.Gallery:
+        gallery = resight.Gallery.create(stage.fresh("gallery"), stage.run, device="cpu")
+        gallery.add(stage.crops)
+        return gallery
+
+    def on(method: str, make: Callable[[], resight.Gallery] = shared) -> Callable[..., Any]:
+        return lambda **given: getattr(make(), method)(**given)
+
+    no_id = NO_WHOLE | {"0": 0, "-1": -1, "9999": 9999, "10**20": 10**20}
+    no_ids = {"5.5": 5.5, "'1'": "1", "None": None, "{}": {}, "len": len} | {
+        f"[{name}]": [value] for name, value in no_id.items()
+    }
+    no_texts = {"None": None, "5": 5, "[5]": [5], "[None]": [None], "b'1'": b"1", "{}": {}}
+    no_camera = no_texts | {"'9'": "9", "['']": [""], "['a\\0b']": ["a\0b"]}
+    no_image = {"[None]": [None], "[5]": [5], "[missing]": [stage.root / "missing.png"], "[text]": [stage.text],
+                "[folder]": [stage.root], "[grey]": [np.zeros((9, 9), np.uint8)], "[float]": [np.zeros((9, 9, 3))]}  # fmt: skip
+    no_count = FROM_ONE
+    image, one = sorted(stage.crops.iterdir())[0], {"sightings": [1]}
+    filters = {"cameras": no_camera, "not_cameras": no_camera, "identities": no_ids, "hidden": FLAG,
+               "start": NO_NUMBER, "stop": NO_NUMBER}  # fmt: skip
+    yield from vary(
+        "Gallery", lambda place: resight.Gallery(place).close(), {"place": shared().name},
+        {"place": NO_PATH | {"missing": stage.root / "missing", "crops": stage.crops, "text": stage.text}}, pairs=0,
+    )  # fmt: skip
+    yield from vary(
+        "Gallery.create", lambda **given: resight.Gallery.create(**{"place": stage.fresh("g")} | given).close(),
+        {"run": stage.run, "device": "cpu"},
+        {"place": NO_PATH | {"crops": stage.crops, "text": stage.text, "a gallery": shared().name},
+         "run": NO_PATH | {"crops": stage.crops, "missing": stage.root / "missing"}, "device": NO_DEVICE,
+         "precision": NO_CHOICE | {"None": None}, "index": NO_CHOICE | {"None": None},
+         "thumbnails": {"5": 5, "[]": [], "'nonsense://x'": "nonsense://x"}},
+        {"precision": {"float32": "float32"}}, pairs=10,
+    )  # fmt: skip
+    yield from vary(
+        "gallery.add", on("add"), {"data": stage.crops},
+        {"data": NO_PATH | {"missing": stage.root / "missing", "empty": stage.empty, "None": None}}, pairs=0,
+    )  # fmt: skip
+    dim = len(stage.features[0])
+    rows = np.random.default_rng(0).normal(size=(2, dim)).astype(np.float32)
+    bad_rows = {"None": None, "5": 5, "'a'": "a", "1-D": rows[0], "3-D": rows[None], "NaN": rows * np.nan,
+                "inf": rows * np.inf, "zeros": rows * 0, "narrow": rows[:, 1:], "objects": np.array([[None] * dim] * 2),
+                "texts": np.full((2, dim), "a"), "complex": rows * 1j}  # fmt: skip
+    wrong_columns = {"5": 5, "one": ["a"], "three": ["a", "b", "c"], "[None, 5]": [None, 5], "[b'a', 'b']": [b"a", "b"]}
+    yield from vary(
+        "gallery.add_embeddings", lambda **given: on("add_embeddings", fresh)(fingerprint=shared().info()["model"], **given)
+        if "fingerprint" not in given else on("add_embeddings")(**given),
+        {"embeddings": rows},
+        {"embeddings": bad_rows, "fingerprint": NO_CHOICE | {"None": None}, "camera": wrong_columns,
+         "digests": wrong_columns | {"[None] * 2": [None] * 2, "long": ["a" * 65, "b"]}, "track": wrong_columns,
+         "source": wrong_columns, "time": {"5": 5, "one": [1.0], "texts": ["a", "b"], "nan": [np.nan, 1.0],
+         "inf": [np.inf, 1.0]}},
+        {"camera": {"None": [None, "c"]}, "time": {"numbers": [1, 2.5], "None": [None, 3]}}, pairs=10,
+    )  # fmt: skip
+    yield from vary(
+        "gallery.search", on("search"), {"images": [image]},
+        {"images": no_image | {"None": None, "5": 5, "[]": [], "''": ""}, "not_images": no_image | {"5": 5},
+         "sightings": no_ids, "not_sightings": no_ids, "k": no_count, "rerank": FLAG, **filters},
+        {"sightings": {"[1]": [1]}, "k": {"1": 1, "10**6": 10**6}, "rerank": {"True": True},
+         "cameras": {"['1']": ["1"]}, "images": {"a path": image, "an array": np.zeros((9, 5, 3), np.uint8)}},
+    )  # fmt: skip
+    yield from vary(
+        "gallery.search_many", on("search_many"), {"embeddings": rows},
+        {"embeddings": bad_rows, "k": no_count, "nonsense": {"5": 5}, **filters}, pairs=10,
+    )  # fmt: skip
+    yield from vary("gallery.sightings", on("sightings"), {"ids": [1]}, {"ids": no_ids})
+    yield from vary(
+        "gallery.embeddings", on("embeddings"), one, {"sightings": no_ids, "without_cameras": FLAG}, pairs=5
+    )
+    for name in ("stored", "thumbnail"):
+        yield from vary(f"gallery.{name}", on(name), {"sighting": 1}, {"sighting": no_id | {"None": None}})
+    yield from vary(
+        "gallery.identify", on("identify"), {"settings": few},
+        {"again": FLAG, "algorithm": {"5": 5, "''": "", "'nonsense'": "nonsense", "[]": []},
+         "settings": {"5": 5, "'a'": "a", "unknown": {"nonsense": 5}, "eps": {"eps": -1}, "[]": []}}, pairs=5,
+    )  # fmt: skip
+    yield from vary("gallery.members", on("members"), {"identity": 1}, {"identity": no_id | {"None": None}})
+    yield from vary(
+        "gallery.similar", on("similar"), {"identity": 1}, {"identity": no_id | {"None": None}, "count": no_count},
+        pairs=5,
+    )  # fmt: skip
+    for name in ("confirm", "reject"):
+        yield from vary(
+            f"gallery.{name}", on(name, fresh), {"sighting": 1, "other": 2},
+            {"sighting": no_id | {"None": None, "2": 2}, "other": no_id}, pairs=5,
+        )  # fmt: skip
+    yield from vary(
+        "gallery.merge", on("merge"), {"identities": [1, 2]}, {"identities": no_ids | {"[1]": [1], "[]": []}}
+    )
+    yield from vary(
+        "gallery.assign", on("assign", fresh), {"identity": None, "sightings": [1, 2]},
+        {"identity": no_id, "sightings": no_ids | {"[]": []}}, pairs=5,
+    )  # fmt: skip
+    wrong: tuple[tuple[str, dict[str, Any]], ...] = (
+        *(("split", {"identity": 1, "sightings": value}) for value in no_ids.values()),
+        *(("split", {"identity": value, "sightings": [1]}) for value in no_id.values()),
+        *(("rename", {"identity": value, "name": "x"}) for value in no_id.values()),
+        *(("rename", {"identity": 1, "name": value}) for value in (5, None, b"a", "a\0b", ["a"])),
+        *(("rename", {"identity": 1, "note": value}) for value in (5, b"a", "a\0b", ["a"])),
+        *(("hide", {"sightings": value}) for value in no_ids.values()),
+        *(("hide", {"identities": value}) for value in no_ids.values()),
+        *(("hide", {"sightings": [1], "hidden": value}) for value in FLAG.values()),
+        *(("delete", {"sightings": value}) for value in no_ids.values()),
+        *(("delete", {"identities": value}) for value in no_ids.values()),
+        *(("delete", {"cameras": value}) for value in no_texts.values()),
+        *(("delete", {"before": value}) for value in NO_NUMBER.values()),
+        ("delete", {}),
+        *(("undo", {"decision": value}) for value in no_id.values()),
+        *(("questions", {"count": value}) for value in no_count.values()),
+        *(("review", {"order": value}) for value in [*NO_CHOICE.values(), None]),
+        *(("review", {"seed": value}) for name, value in SEEDS.items() if name != "10**20"),
+        *(("answer", {"question": value, "answer": "same"}) for value in [*NO_CHOICE.values(), None, "1-1", "1-9999"]),
+        *(("answer", {"question": "1-2", "answer": value}) for value in [*NO_CHOICE.values(), None]),
+        *(("export", {"to": value}) for value in [*NO_PATH.values(), None, stage.root]),
+        *(("import_from", {"folder": value}) for value in [*NO_PATH.values(), None, stage.empty, stage.text]),
+        *(("migrate", {"run": value}) for value in [*NO_PATH.values(), None, stage.empty, stage.crops]),
+    )
+    for place, (name, given) in enumerate(wrong):
+        yield Case(f"gallery.{name} {place}", functools.partial(on(name), **given), SENTENCE)
+    yield Case("the gallery after all wrong calls", lambda: shared().verify(), FINE, lambda found: found == [])
 
 
 def _itself() -> dict[str, Any]:

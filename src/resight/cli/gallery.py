@@ -279,25 +279,12 @@ def identities(
 
     Example: **resight gallery identities people**
     """
-    from resight.cli.tables import print_table
-
     with open_gallery(gallery) as opened:
         rows = opened.identities()
     if as_json:
         print(json.dumps(rows))
         return
-    head = ("identity", "name", "sightings", "cameras", "first", "last")
-    cells = [
-        (
-            f"{row['id']}{' (hidden)' if row['hidden'] else ''}",
-            row["name"] or "",
-            str(row["sightings"]),
-            str(row["cameras"]),
-            *(("" if row[name] is None else f"{row[name]:g}") for name in ("first_time", "last_time")),
-        )
-        for row in rows[:limit]
-    ]
-    print_table(head, cells, words=2)
+    _print_identities(rows[:limit])
     if len(rows) > limit:
         print(f"… and {len(rows) - limit} more; --limit {len(rows)} prints them all.")
 
@@ -358,6 +345,65 @@ def split(
     with open_gallery(gallery, by=by) as opened:
         done = opened.split(identity, sighting)
     print(f"{_count(done['moved'], 'sighting')} are identity {done['identity']} now (decision {done['decision']}).")
+
+
+def assign(
+    gallery: GalleryArgument,
+    identity: Annotated[
+        str, typer.Argument(metavar="IDENTITY", help="The identity's number, or 'new'.", show_default=False)
+    ],
+    sighting: Annotated[
+        list[int],
+        typer.Argument(min=1, metavar="SIGHTING…", help="Sightings that are of it.", show_default=False),
+    ],
+    by: ByOption = None,
+) -> None:
+    """Say of sightings that they are one identity, wherever they are now.
+
+    Other sightings of the identities that they leave stay there.
+
+    Example: **resight gallery assign people 3 101 102 240**
+    """
+    if identity != "new" and not re.fullmatch("[1-9][0-9]{0,17}", identity, re.ASCII):
+        raise ResightError(f"IDENTITY is the number of one, or 'new', not '{identity[:60]}'.")
+    with open_gallery(gallery, by=by) as opened:
+        done = opened.assign(None if identity == "new" else int(identity), sighting)
+    print(f"{_count(done['moved'], 'sighting')} moved to identity {done['identity']} (decision {done['decision']}).")
+
+
+def similar(
+    gallery: GalleryArgument,
+    identity: Annotated[int, typer.Argument(min=1, metavar="IDENTITY", help="The identity.", show_default=False)],
+    count: Annotated[int, typer.Option("-n", min=1, metavar="N", help="Identities printed at most.")] = 10,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            parser=given_path,
+            metavar="FILE",
+            help="Picture to write, .png or .jpg: the identity, and below it the others.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJsonOption = False,
+) -> None:
+    """List the identities that one could be merged with, the most similar first.
+
+    Identities that a decision says are different are left out.
+
+    Example: **resight gallery similar people 12 --sheet similar.png**
+    """
+    _check_sheet(sheet)
+    with open_gallery(gallery) as opened:
+        rows = opened.similar(identity, count)
+        if sheet is not None and rows:
+            shown = [(f"identity {one}", opened.members(one)[:10]) for one in (identity, *(row["id"] for row in rows))]
+            _write_sheet(sheet, [(title, [], hits) for title, hits in shown], opened)
+    if as_json:
+        print(json.dumps(rows))
+        return
+    _print_identities(rows)
+    if rows:
+        print(f"Next: resight gallery merge {_shown(gallery)} {identity} {rows[0]['id']}, if they are one.")
 
 
 def name(
@@ -519,48 +565,67 @@ def _print_question(opened: Gallery, question: Question, sheet: Path | None) -> 
     names = [_who(hit) for hit in (a, b)]
     ask = "Are these one identity?" if question.kind == "merge" else f"Is {names[0]} really one identity?"
     print(f"\n{ask}  (question {question.id}, similarity {question.similarity:.2f}, likely {question.probability:.0%})")
-    for hit, who, size in zip((a, b), names, question.sizes, strict=True):
-        print(f"  {who}, {_count(size, 'sighting')}; sighting {hit.sighting}{_where(hit)}: {hit.source}")
+    for side, hit in enumerate((a, b)):
+        who = names[side] if question.kind == "merge" else f"half {side + 1}"
+        print(f"  {who}, {_count(question.sizes[side], 'sighting')}{_seen(question, side)}; for example sighting "
+              f"{hit.sighting}{_where(hit)}: {hit.source}")  # fmt: skip
     if sheet is not None:
         rows: list[tuple[str, list[np.ndarray | None], list[Hit]]] = []
-        for side, hit in enumerate((a, b)):
-            identity = question.identities[side]
-            shown = opened.members(identity) if identity else [hit]
-            if question.kind == "split":
-                shown = _half(opened, shown, (a, b), side)
-            rows.append((names[side] if question.kind == "merge" else f"half {side + 1}", [], shown[:10]))
-        _write_sheet(sheet, rows, opened)
+        for side in (0, 1):
+            shown = _spread(opened.sightings(question.sides[side][:200]), 10)
+            rows.append((names[side] if question.kind == "merge" else f"half {side + 1}", [], shown))
+        _write_sheet(sheet, rows, opened, similarities=False)
         print(f"  {sheet} shows them.")
 
 
-def _half(opened: Gallery, members: Sequence[Hit], ends: tuple[Hit, Hit], side: int) -> list[Hit]:
-    """The members of an identity that are more similar to one of two of them, that one first."""
-    own, other = opened.embeddings([ends[side].sighting, ends[1 - side].sighting], without_cameras=True)
-    vectors = opened.embeddings([hit.sighting for hit in members], without_cameras=True)
-    nearer = vectors @ (own - other)
-    return [hit for hit, value in sorted(zip(members, nearer, strict=True), key=lambda item: -item[1]) if value > 0]
+def _spread(hits: Sequence[Hit], count: int) -> list[Hit]:
+    """Some of the sightings, from all cameras in turn, by camera and time."""
+    of: dict[str, list[Hit]] = {}
+    for hit in hits:
+        of.setdefault(hit.camera or "", []).append(hit)
+    turns = sorted((turn, camera) for camera, own in of.items() for turn in range(len(own)))
+    chosen = [of[camera][turn] for turn, camera in turns[:count]]
+    return sorted(chosen, key=lambda hit: (hit.camera or "", hit.time or 0.0, hit.sighting))
+
+
+def _seen(question: Question, side: int) -> str:
+    """Where and when the sightings of one side of a question were seen."""
+    cameras, time = question.cameras[side], question.times[side]
+    parts = []
+    if set(cameras) != {"unknown"}:
+        shown = [f"camera {name}: {size}" for name, size in list(cameras.items())[:8]]
+        parts.append(", ".join([*shown, *(["…"] if len(cameras) > 8 else [])]))
+    if time is not None:
+        first, last = _time(time[0]), _time(time[1])
+        parts.append(f"time {first}" if first == last else f"time {first} to {last}")
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def answer(
     gallery: GalleryArgument,
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="Its id: two sightings, as 12-345.", show_default=False)
+        list[str],
+        typer.Argument(metavar="QUESTION…", help="Ids of questions: two sightings, as 12-345.", show_default=False),
     ],
     answer: Annotated[str, typer.Argument(metavar="ANSWER", help="same, different or skip.", show_default=False)],
     by: ByOption = None,
     as_json: AsJsonOption = False,
 ) -> None:
-    """Answer one question of 'resight gallery review --json', or any question about two sightings.
+    """Answer questions of 'resight gallery review --json', or any questions about two sightings.
 
-    Example: **resight gallery answer people 12-345 same**
+    Several questions get the same answer, one after the other. With --json one line is printed per question.
+
+    Example: **resight gallery answer people 12-345 7-80 same**
     """
+    from resight.gallery.asking import parse_question
+
+    for one in question:
+        parse_question(one)
     with open_gallery(gallery, by=by) as opened:
-        done = opened.answer(question, answer)
-    print(
-        json.dumps(done)
-        if as_json
-        else f"Decision {done['decision']}: {_count(done.get('moved', 0), 'sighting')} moved."
-    )
+        for one in question:
+            done = opened.answer(one, answer)
+            moved = _count(done.get("moved", 0), "sighting")
+            print(json.dumps(done) if as_json else f"Decision {done['decision']}: {moved} moved.")
 
 
 def search(
@@ -752,9 +817,40 @@ def _who(hit: Hit) -> str:
 
 
 def _where(hit: Hit) -> str:
-    parts = [f"camera {hit.camera}" if hit.camera else "", f"time {hit.time:g}" if hit.time is not None else ""]
+    parts = [f"camera {hit.camera}" if hit.camera else "", f"time {_time(hit.time)}" if hit.time is not None else ""]
     said = ", ".join(part for part in parts if part)
     return f", {said}" if said else ""
+
+
+def _print_identities(rows: Sequence[dict[str, Any]]) -> None:
+    from resight.cli.tables import print_table
+
+    similar = bool(rows) and "similarity" in rows[0]
+    head = ("identity", "name", "sightings", "cameras", "first", "last", *(["similarity"] if similar else []))
+    cells = [
+        (
+            f"{row['id']}{' (hidden)' if row['hidden'] else ''}",
+            row["name"] or "",
+            str(row["sightings"]),
+            str(row["cameras"]),
+            *(_time(row[name]) for name in ("first_time", "last_time")),
+            *([f"{row['similarity']:.4f}"] if similar else []),
+        )
+        for row in rows
+    ]
+    if cells:
+        print_table(head, cells, words=2)
+    else:
+        print("There are none.")
+
+
+def _time(time: float | None) -> str:
+    """A time as a number, or as a date if it looks like seconds since 1970, from 1973 to 5138."""
+    from datetime import datetime
+
+    if time is None:
+        return ""
+    return datetime.fromtimestamp(time).isoformat(" ", "seconds") if 1e8 <= time < 1e11 else f"{time:.12g}"
 
 
 def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
@@ -773,7 +869,7 @@ def _print_hits(hits: Sequence[Hit], as_json: bool) -> None:
             f"{hit.similarity:.4f}",
             "" if hit.identity is None else f"{hit.identity}" + (f" {hit.name}" if hit.name else ""),
             hit.camera or "",
-            "" if hit.time is None else f"{hit.time:g}",
+            _time(hit.time),
             hit.source,
         )
         for hit in hits
@@ -795,9 +891,13 @@ def _read_images(paths: Sequence[Path]) -> list[np.ndarray | None]:
 
 
 def _write_sheet(
-    file: Path, rows: Sequence[tuple[str, Sequence[np.ndarray | None], Sequence[Hit]]], opened: Gallery
+    file: Path,
+    rows: Sequence[tuple[str, Sequence[np.ndarray | None], Sequence[Hit]]],
+    opened: Gallery,
+    *,
+    similarities: bool = True,
 ) -> None:
-    """Draws rows of a title, query images with a blue frame, and hits with their camera and similarity."""
+    """Draws rows of a title, query images with a blue frame, and hits with their camera and similarity or time."""
     from resight.crops.sheets import contact_sheet
     from resight.export import write_picture
 
@@ -808,7 +908,7 @@ def _write_sheet(
     width = 10
     for title, asked, hits in rows:
         pictures = [*(_fitted(picture) for picture in asked), *(_fitted(one) for one in opened.pictures(hits))]
-        words = [*("query" for _ in asked), *(_caption(hit) for hit in hits)]
+        words = [*("query" for _ in asked), *(_caption(hit, similarities) for hit in hits)]
         marks = [*("query" for _ in asked), *("none" for _ in hits)]
         for start in range(0, max(len(pictures), 1), width):
             cells.append(pictures[start : start + width])
@@ -823,9 +923,10 @@ def _write_sheet(
     write_picture(file, picture)
 
 
-def _caption(hit: Hit) -> str:
+def _caption(hit: Hit, similarity: bool) -> str:
     camera = f"{hit.camera}: " if hit.camera else ""
-    return f"#{hit.sighting} {camera}{hit.similarity:.2f}"
+    said = f"{hit.similarity:.2f}" if similarity else _time(hit.time)
+    return f"#{hit.sighting} {camera}{said}".rstrip(": ")
 
 
 def _fitted(picture: np.ndarray | None, height: int = 128) -> np.ndarray | None:
@@ -842,6 +943,7 @@ def _fitted(picture: np.ndarray | None, height: int = 128) -> np.ndarray | None:
 #: The commands behind ``resight gallery``, by name.
 COMMANDS: dict[str, Any] = {
     "create": create, "add": add, "info": info, "identities": identities, "show": show, "review": review,
-    "answer": answer, "merge": merge, "split": split, "name": name, "hide": hide, "log": log, "undo": undo,
-    "delete": delete, "export": export, "import": import_, "verify": verify, "migrate": migrate,
+    "answer": answer, "similar": similar, "merge": merge, "split": split, "assign": assign, "name": name, "hide": hide,
+    "log": log, "undo": undo, "delete": delete, "export": export, "import": import_, "verify": verify,
+    "migrate": migrate,
 }  # fmt: skip

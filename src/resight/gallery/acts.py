@@ -176,6 +176,49 @@ def split_off(
     return {"decision": number, "identity": new, "moved": len(moves)}
 
 
+def assign(
+    connection: Connection, by: str, identity: int | None, sightings: Sequence[int], typical: Typical
+) -> dict[str, Any]:
+    """Says of sightings that they are one identity, wherever they are now. The others of their identities stay there.
+
+    Args:
+        connection: A writing transaction.
+        by: Who decides.
+        identity: The identity; a new one if ``None``.
+        sightings: Ids of sightings.
+        typical: Orders sightings.
+
+    Returns:
+        ``decision``, ``identity`` and ``moved``.
+
+    Raises:
+        ResightError: a decision says that one of the sightings is different from the identity, or from another of them,
+            or is the same as one that would stay behind.
+    """
+    rows = select_in(connection, [SIGHTING.c.id, SIGHTING.c.identity], SIGHTING.c.id, sightings)
+    own = {row.id: row.identity for row in rows}
+    for one in sightings:
+        if one not in own:
+            raise ResightError(f"There is no sighting {one} in the gallery.")
+    members = (
+        []
+        if identity is None
+        else list(connection.scalars(sa.select(SIGHTING.c.id).where(SIGHTING.c.identity == identity)))
+    )
+    chosen = list(dict.fromkeys(one for one in sightings if identity is None or own[one] != identity))
+    _refuse_different(connection, [members, *([one] for one in dict.fromkeys(sightings))])
+    left = {own[one] for one in chosen} - {None}
+    rest = [row.id for row in select_in(connection, [SIGHTING.c.id], SIGHTING.c.identity, left)]
+    rest = [one for one in rest if one not in set(chosen)]
+    if rest:
+        _refuse_same(connection, decisions.pairs(connection), chosen, rest)
+    into = decisions.new_identities(connection, 1)[0] if identity is None else identity
+    moves = [(one, own[one], into) for one in chosen]
+    sides = typical(members)[:1], list(dict.fromkeys(sightings))
+    number = decisions.record(connection, "confirm", by, sides=sides, moves=moves, identity=into)
+    return {"decision": number, "identity": into, "moved": len(moves)}
+
+
 def name(connection: Connection, by: str, identity: int, given: str | None, note: str | None) -> dict[str, Any]:
     """Gives an identity a name, a note, or both; an empty text takes it away.
 

@@ -32,6 +32,9 @@ class Question:
         sightings: The two sightings, each the most typical of its side.
         identities: Their identities, ``None`` for a sighting without one.
         sizes: Sightings on either side.
+        sides: The ids of these sightings, the most typical first: of a split, what each of the two would have.
+        cameras: How many sightings each camera has on either side; without a camera, under ``unknown``.
+        times: First and last time on either side, ``None`` where no time is known.
         similarity: Mean similarity of the sightings of both sides.
         probability: Estimated probability that the answer is "same".
         gain: Pairs of sightings that the answer is expected to put right.
@@ -42,6 +45,9 @@ class Question:
     sightings: tuple[int, int]
     identities: tuple[int | None, int | None]
     sizes: tuple[int, int]
+    sides: tuple[list[int], list[int]]
+    cameras: tuple[dict[str, int], dict[str, int]]
+    times: tuple[tuple[float, float] | None, tuple[float, float] | None]
     similarity: float
     probability: float
     gain: float
@@ -96,16 +102,33 @@ def _question(mirror: Mirror, rows: np.ndarray, asked: Asked) -> Question:
     places = rows[[asked.a, asked.b]]
     a, b = (int(one) for one in mirror.ids[places])
     first, second = (int(one) or None for one in mirror.identity[places])
+    one, other = (_side(mirror, rows[side]) for side in asked.sides)
     return Question(
         f"{a}-{b}",
         asked.kind,
         (a, b),
         (first, second),
-        asked.sizes,
+        (len(one[0]), len(other[0])),
+        (one[0], other[0]),
+        (one[1], other[1]),
+        (one[2], other[2]),
         round(asked.similarity, 4),
         round(asked.probability, 4),
         round(asked.gain, 2),
     )
+
+
+def _side(mirror: Mirror, places: np.ndarray) -> tuple[list[int], dict[str, int], tuple[float, float] | None]:
+    """Ids of sightings, the most typical first; how many each camera has; first and last time."""
+    unit = mirror.comparable(places)
+    order = np.argsort(-(unit @ unit.sum(axis=0)), kind="stable")
+    names = [*mirror.cameras, "unknown"]  # -1 stands for none
+    codes, counts = np.unique(mirror.camera[places], return_counts=True)
+    cameras = {names[code]: int(count) for code, count in zip(codes.tolist(), counts, strict=True)}
+    time = mirror.time[places]
+    time = time[~np.isnan(time)]
+    span = (float(time.min()), float(time.max())) if len(time) else None
+    return mirror.ids[places[order]].tolist(), dict(sorted(cameras.items())), span
 
 
 def questions(mirror: Mirror, pairs: Pairs, count: int, line: float | None) -> list[Question]:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from resight.common.checks import as_array, as_path, flag, number, one_of, shown, whole
 from resight.crops import CropTable, read_crops
 from resight.crops.digests import FileDigests
-from resight.crops.images import bytes_digest
+from resight.crops.images import bytes_digest, is_unicode
 from resight.errors import ResightError
 from resight.gallery import acts, adding, asking, decisions, erasure, exchange, identify, migrate, searching
 from resight.gallery.asking import Question
@@ -34,6 +34,7 @@ Progress = Callable[[str, int, int], None]
 #: Sightings given to :meth:`Gallery.add_embeddings` that are stored at once.
 _BATCH = 4096
 _LARGEST_ID = 2**63 - 1
+_LONGEST_DIGEST = 64
 
 
 def _who() -> str:
@@ -85,7 +86,7 @@ class Gallery:
         place: str | Path,
         run: str | Path,
         *,
-        thumbnails: str | None = None,
+        thumbnails: str | Path | None = None,
         index: str = "embedded",
         precision: str = "float16",
         device: str = "auto",
@@ -112,7 +113,11 @@ class Gallery:
                 "A gallery in a database needs a place for its thumbnails: give a folder or an address such as "
                 "s3://bucket/people with --thumbnails (thumbnails= in Python)."
             )
-        if thumbnails is not None and "://" not in thumbnails:
+        if not isinstance(index, str):
+            raise ResightError(f"The index is 'embedded' or the address of Milvus, not {shown(index)}.")
+        if thumbnails is not None and not isinstance(thumbnails, str | Path):
+            raise ResightError(f"The place of the thumbnails is a folder or an address, not {shown(thumbnails)}.")
+        if thumbnails is not None and "://" not in str(thumbnails):
             thumbnails = str(as_path("The folder of the thumbnails", thumbnails).absolute())
         if thumbnails:
             Thumbnails(thumbnails)
@@ -123,7 +128,7 @@ class Gallery:
         store = Store(place)
         model = load(run, device)
         about = {"fingerprint": fingerprint_of(model), "run": str(Path(run).absolute()), "dim": model.dim}
-        settings = {"gallery": secrets.token_hex(8), "thumbnails": thumbnails or "", "index": index}
+        settings = {"gallery": secrets.token_hex(8), "thumbnails": str(thumbnails or ""), "index": index}
         store.make(settings | {"precision": precision}, about)
         store.close()
         gallery = cls(place, device=device)
@@ -297,7 +302,7 @@ class Gallery:
             ResightError: they are of another model, have another size, or are not finite.
         """
         current = self._current()
-        if fingerprint != current.fingerprint:
+        if not isinstance(fingerprint, str) or fingerprint != current.fingerprint:
             raise ResightError(
                 f"These embeddings are of the model {shown(fingerprint)}, and {self.name} holds those of "
                 f"{current.fingerprint}: embeddings of two models cannot be compared. Embed the crops by the gallery's "
@@ -309,10 +314,13 @@ class Gallery:
                 f"The embeddings have shape {rows.shape} of {rows.dtype}: give rows of {current.dim} floating-point "
                 "numbers."
             )
-        columns = {"digests": digests, "camera": camera, "time": time, "track": track, "source": source}
-        for name, column in columns.items():
-            if column is not None and len(column) != len(rows):
-                raise ResightError(f"There are {len(rows)} embeddings, but {len(column)} of {name}: give one for each.")
+        digests, camera, track, source = (
+            _column(name, values, len(rows), none=name in ("camera", "track"))
+            for name, values in (("digests", digests), ("camera", camera), ("track", track), ("source", source))
+        )
+        if any(not 0 < len(one) <= _LONGEST_DIGEST for one in digests or ()):
+            raise ResightError(f"A digest has 1 to {_LONGEST_DIGEST} characters.")
+        times = _column("time", time, len(rows), none=True, numbers=True)
         added = 0
         for start in range(0, len(rows), _BATCH):
             part = rows[start : start + _BATCH].astype(np.float32)
@@ -329,7 +337,7 @@ class Gallery:
                         row,
                         "" if source is None else source[at],
                         camera=None if camera is None else camera[at],
-                        time=None if time is None else time[at],
+                        time=None if times is None else times[at],
                         track=None if track is None else track[at],
                     )
                 )
@@ -380,13 +388,13 @@ class Gallery:
         """
         k = whole("k", k, most=1_000_000)
         filters = self._filters(cameras, not_cameras, start, stop, identities, hidden)
-        images = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        images, away = _images("images", images), _images("not_images", not_images)
         own = self._ids("sightings", sightings)
         others = self._ids("not_sightings", not_sightings)
         if not images and not own:
             raise ResightError("There is nothing to search for: give images, or ids of sightings.")
         like = np.concatenate([self._embed(images), self._vectors(own)])
-        unlike = np.concatenate([self._embed(list(not_images)), self._vectors(others)])
+        unlike = np.concatenate([self._embed(away), self._vectors(others)])
         query = searching.query_vector(like, unlike)
         without = np.array([*own, *others], np.int64)
         wanted = searching.pool_size(k) if flag("rerank", rerank) else k
@@ -609,6 +617,29 @@ class Gallery:
         with self._store.reading() as connection:
             return searching.describe(connection, order, similarity)
 
+    def similar(self, identity: int, count: int = 10) -> list[dict[str, Any]]:
+        """The identities that are most similar to one, and that it could be merged with.
+
+        Those that are hidden, and those that a decision says are different, are left out. Similarity is the mean over
+        all pairs of their sightings; where cameras are known, each camera's mean is subtracted from the embeddings
+        first.
+
+        Args:
+            identity: The identity.
+            count: Identities to return at most.
+
+        Returns:
+            What :meth:`identities` says of each, with ``similarity``; the most similar first.
+        """
+        (identity,) = self._ids("identity", [identity])
+        count = whole("The number of identities", count)
+        with self._store.reading() as connection:
+            self._check_identities(connection, [identity])
+        mirror, pairs = self._mirror, self.pairs()
+        found = identify.most_similar(mirror, pairs, identity, count)
+        facts = {row["id"]: row for row in self.identities()}
+        return [facts[one] | {"similarity": round(value, 4)} for one, value in found if one in facts]
+
     def _typical(self, ids: list[int]) -> tuple[list[int], list[float]]:
         """Sightings in descending order of their similarity to the mean of all of them."""
         if not ids:
@@ -682,6 +713,26 @@ class Gallery:
             self._check_identities(connection, [one])
             chosen = self._ids("sightings", sightings)
             return acts.split_off(connection, self.by, one, chosen, self._first_typical)
+
+    def assign(self, identity: int | None, sightings: Sequence[int]) -> dict[str, Any]:
+        """Says that sightings are of an identity, whatever they are of now; ``None`` makes a new one.
+
+        Other sightings of their identities stay where they are.
+
+        Returns:
+            ``decision``, ``identity`` and ``moved``.
+
+        Raises:
+            ResightError: a decision says otherwise of one of them.
+        """
+        into = None if identity is None else self._ids("identity", [identity])[0]
+        chosen = self._ids("sightings", sightings)
+        if not chosen:
+            raise ResightError("Name the sightings that are of this identity.")
+        with self._store.writing() as connection:
+            if into is not None:
+                self._check_identities(connection, [into])
+            return acts.assign(connection, self.by, into, chosen, self._first_typical)
 
     def rename(self, identity: int, name: str | None = None, note: str | None = None) -> dict[str, Any]:
         """Gives an identity a name, a note, or both; an empty text takes it away.
@@ -901,6 +952,36 @@ class Gallery:
             connection.execute(sa.delete(SETTING).where(SETTING.c.name == "line"))
         self._model, self._mirrored, self._index = model, None, None
         return done
+
+
+def _column(name: str, values: Any, size: int, *, none: bool = False, numbers: bool = False) -> list[Any] | None:
+    """A column with a value per sighting: texts, or finite numbers, and ``None`` where that is allowed."""
+    if values is None:
+        return None
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        raise ResightError(f"{name} must be a list, got {shown(values)}.")
+    if len(values) != size:
+        raise ResightError(f"There are {size} embeddings, but {len(values)} of {name}: give one for each.")
+    found: list[Any] = []
+    for value in values:
+        if value is None and none:
+            found.append(None)
+        elif numbers:
+            found.append(number(f"A value of {name}", value))
+        elif isinstance(value, str) and "\0" not in value and is_unicode(value):
+            found.append(str(value))
+        else:
+            raise ResightError(f"The values of {name} must be texts{' or None' if none else ''}, got {shown(value)}.")
+    return found
+
+
+def _images(name: str, values: Any) -> list[Any]:
+    """One image or a list of images as a list."""
+    if isinstance(values, str | Path | np.ndarray):
+        return [values]
+    if isinstance(values, bytes) or not isinstance(values, Sequence):
+        raise ResightError(f"{name} must be a list of files or arrays, got {shown(values)}.")
+    return list(values)
 
 
 def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from resight.errors import ResightError
 from resight.gallery import decisions
-from resight.gallery.schema import COUNTER, GONE, IDENTITY, MODEL, PENDING, SIGHTING, TABLES
+from resight.gallery.schema import COUNTER, GONE, IDENTITY, MODEL, MOVE, PENDING, SIGHTING, TABLES
 from resight.gallery.store import Store, in_parts, is_left_over, select_in, sequence
 from resight.gallery.thumbnails import Thumbnails
 
@@ -22,7 +23,8 @@ class Deleted:
 
     Attributes:
         sightings: Their ids.
-        identities: Ids of identities that lost their last sighting, or were named; their names are gone, too.
+        identities: Ids of identities that lost their last sighting, or were named in the call, or had become others
+            before; their names are gone, too.
     """
 
     sightings: list[int]
@@ -65,11 +67,12 @@ def delete(
         for condition in conditions:
             rows |= {row.id: row for row in connection.execute(sa.select(*columns).where(condition))}
         touched = {row.identity for row in rows.values()} - {None}
+        once = _once(connection, rows) - touched
         for part in in_parts(rows):
             connection.execute(sa.delete(SIGHTING).where(SIGHTING.c.id.in_(part)))
             connection.execute(sa.insert(GONE), [{"sighting": one, "sequence": change} for one in part])
         kept = {row.identity for row in select_in(connection, [SIGHTING.c.identity], SIGHTING.c.identity, touched)}
-        empty = (touched - kept) | set(identities)
+        empty = (touched - kept) | set(identities) | _without_any(connection, once)
         for part in in_parts(empty):
             connection.execute(sa.delete(IDENTITY).where(IDENTITY.c.id.in_(part)))
         decisions.forget(connection, [row.digest for row in rows.values()], rows, empty)
@@ -83,6 +86,21 @@ def delete(
     finish_removal(store, files, keys)
     overwrite_free_pages(store)
     return Deleted(sorted(rows), sorted(empty))
+
+
+def _once(connection: Connection, sightings: Iterable[int]) -> set[int]:
+    """Identities that sightings were of at any time: one that was merged into another has its name in the log."""
+    rows = select_in(connection, [MOVE.c.before, MOVE.c.after], MOVE.c.sighting, sightings)
+    return {one for row in rows for one in row if one is not None}
+
+
+def _without_any(connection: Connection, identities: set[int]) -> set[int]:
+    """Those of some identities that no sighting in the gallery is of, or was of at any time."""
+    found = set(identities)
+    inside = sa.select(SIGHTING.c.id)
+    for column in (MOVE.c.before, MOVE.c.after):
+        found -= {row[0] for row in select_in(connection, [column], column, identities, MOVE.c.sighting.in_(inside))}
+    return found - {row[0] for row in select_in(connection, [SIGHTING.c.identity], SIGHTING.c.identity, identities)}
 
 
 def finish_removal(store: Store, files: Thumbnails, keys: Iterable[str]) -> None:

@@ -18,6 +18,8 @@ from resight.gallery.mirror import Mirror
 _NEIGHBOURS = 30
 #: Share of all sightings from which on all of them are clustered.
 _MOST = 0.6
+#: Sightings whose similarities are computed at once.
+_ROWS = 8192
 
 #: Clusters ``(n, D)`` features of crops with ``(n,)`` cameras: labels, -1 for none.
 Cluster = Callable[[np.ndarray, "np.ndarray | None"], np.ndarray]
@@ -193,6 +195,37 @@ def _join(labels: np.ndarray, old: np.ndarray, features: np.ndarray, links: Link
             new += 1
             identity[left] = -new
     return identity, new
+
+
+def most_similar(mirror: Mirror, pairs: Pairs, identity: int, count: int) -> list[tuple[int, float]]:
+    """The visible identities with the largest mean similarity to one over all pairs of sightings.
+
+    Args:
+        mirror: The sightings.
+        pairs: The decisions' pairs; identities that they say are different from this one are left out.
+        identity: The identity.
+        count: Identities at most.
+
+    Returns:
+        ``(identity, similarity)``, the most similar first, then by number.
+    """
+    own = np.flatnonzero(mirror.identity == identity)
+    others = np.flatnonzero((mirror.identity > 0) & (mirror.identity != identity) & ~mirror.hidden)
+    if not len(own) or not len(others):
+        return []
+    centre = mirror.comparable(own).mean(axis=0)
+    numbers, place = np.unique(mirror.identity[others], return_inverse=True)
+    total = np.zeros(len(numbers))
+    for start in range(0, len(others), _ROWS):
+        part = slice(start, start + _ROWS)
+        total += np.bincount(place[part], mirror.comparable(others[part]) @ centre, len(numbers))
+    similarity = total / np.bincount(place, minlength=len(numbers))
+    at = mirror.places(np.array(pairs.cannot, np.int64).reshape(-1, 2).ravel()).reshape(-1, 2)
+    apart = mirror.identity[at[(at >= 0).all(axis=1)]]
+    apart = np.concatenate([apart[apart[:, 0] == identity, 1], apart[apart[:, 1] == identity, 0]])
+    order = np.argsort(-similarity, kind="stable")
+    order = order[~np.isin(numbers[order], apart)][:count]
+    return [(int(numbers[one]), float(similarity[one])) for one in order]
 
 
 def describe(proposal: Proposal, numbers: Sequence[int]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Asked:
         a: Place of a sighting.
         b: Place of another.
         kind: ``merge`` (two groups: are they one?) or ``split`` (one group: are these two one?).
-        sizes: Sightings on a's and on b's side.
+        sides: Places of the sightings on a's and on b's side.
         similarity: Mean similarity of the sightings of both sides.
         probability: Estimated probability that a and b are one identity.
         gain: Expected number of pairs that the answer puts right.
@@ -55,7 +55,7 @@ class Asked:
     a: int
     b: int
     kind: Literal["merge", "split"]
-    sizes: tuple[int, int]
+    sides: tuple[np.ndarray, np.ndarray]
     similarity: float
     probability: float
     gain: float
@@ -258,7 +258,7 @@ class Queue:
         a, b = self._a[number], self._b[number]
         first, second = self._halves[b] if self._kind[number] else (self._members[a], self._members[b])
         kind: Literal["merge", "split"] = "split" if self._kind[number] else "merge"
-        return Asked(self._stand(first), self._stand(second), kind, (len(first), len(second)), self._s[number], p, gain)
+        return Asked(self._stand(first), self._stand(second), kind, (first, second), self._s[number], p, gain)
 
     # ── answers ──
 
