@@ -214,6 +214,34 @@ def _clustering() -> Iterator[Case]:
                       "too short": np.ones(3, np.float32), "objects": np.full(ROWS, None)},
         },
     )  # fmt: skip
+    yield from vary(
+        "cluster_crops, settings chosen", clustering.cluster_crops,
+        {"features": near, "k1": "auto", "k2": 2, "eps": "auto", "min_samples": 2},
+        {"features": no_neighbours, "k2": TOO_LOW, "min_samples": FROM_ONE},
+    )  # fmt: skip
+    yield from vary(
+        "examine_settings", clustering.examine_settings,
+        {"neighbours": near, "k1": (3, 4), "eps": (0.5, 0.7), "k2": 2, "min_samples": 2, "camera": camera},
+        {
+            "neighbours": no_neighbours | {"None": None, "features": features}, "k1": {"None": None, "()": (), "5": 5},
+            "eps": {"None": None, "()": (), "(0,)": (0,), "(1,)": (1,), "('a',)": ("a",)}, "k2": FROM_ONE,
+            "min_samples": FROM_ONE, "camera": cameras,
+        },
+    )  # fmt: skip
+    yield from vary(
+        "camera_neighbours", clustering.camera_neighbours,
+        {"features": features, "camera": camera, "intra_k1": 2, "inter_k1": 3},
+        {"features": bad, "camera": cameras | {"None": None}, "intra_k1": FROM_ONE, "inter_k1": FROM_ONE, **SEARCH},
+        {"features": good, "camera": good_integers(camera)}, same=lambda found: found.across,
+    )  # fmt: skip
+    yield from vary(
+        "camera_jaccard", clustering.camera_jaccard,
+        {"neighbours": clustering.camera_neighbours(features, camera, intra_k1=2, inter_k1=3)},
+        {
+            "neighbours": {"None": None, "features": features, "plain": near}, "intra_k2": FROM_ONE,
+            "inter_k2": NO_WHOLE | {"-1": -1, "None": None}, "max_distance": {**NO_NUMBER, "None": None, "-1": -1},
+        },
+    )  # fmt: skip
     distances = clustering.jaccard_distance(features, 4, 2)
     dense = distances.toarray()
     yield from vary(

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 
 from resight.clustering.jaccard import distances_of_weights, join_rows
 from resight.clustering.search import Search, UnitRows, nearest_neighbours, unit_rows
-from resight.common.checks import as_array, instance, number, whole
+from resight.common.checks import as_array, instance, number, one_of, whole
 from resight.common.memory import available_memory
 from resight.errors import ResightError
 
@@ -84,6 +84,7 @@ def camera_neighbours(
     from resight.clustering.search.neighbours import APPROXIMATE_ABOVE
 
     intra_k1, inter_k1 = whole("clustering.intra_k1", intra_k1), whole("clustering.inter_k1", inter_k1)
+    one_of("clustering.search", search, ("auto", "exact", "approximate"))
     rows = unit_rows(features)
     cameras = check_cameras(camera)
     if cameras.shape != (len(rows),):
@@ -193,7 +194,17 @@ def camera_weights(neighbours: Any, *, intra_k2: int = 2, inter_k2: int = 4) -> 
             (found.across, np.int32), (found.across_distances, np.float32),
         )
     ]  # fmt: skip
-    size = len(found)
+    size = len(lists[0]) if lists[0].ndim else 0
+    whole_lists = all(values.ndim == 2 and len(values) == size and values.size for values in lists)
+    if (
+        not whole_lists
+        or lists[0].shape != lists[1].shape
+        or lists[2].shape != lists[3].shape
+        or not all(-1 <= values.min() <= values.max() < size for values in lists[::2])
+        or not all(values.min() >= 0 for values in lists[1::2])
+        or not (lists[0][:, 0] == np.arange(size)).all()
+    ):
+        raise ResightError("These are no lists of neighbours within and across cameras: camera_neighbours makes them.")
     chunk = max(256, size // 512)
     weights = join_rows(map_rows(lambda start, stop: kernels.weights(*lists, start, stop), size, chunk=chunk), size)
     starts, columns, values = weights.indptr, weights.indices, weights.data

@@ -84,7 +84,7 @@ def neighbour_weights(
     from resight.clustering import _kernels
     from resight.common.kernels import map_rows
 
-    _check_neighbours(neighbours)
+    check_neighbours(neighbours)
     num_points = len(neighbours)
     depth, half_depth, k2 = (
         whole(f"{name} of the neighbour weights", value)
@@ -183,7 +183,7 @@ def jaccard_chunks(
     return map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
 
 
-def _check_neighbours(neighbours: Neighbours) -> None:
+def check_neighbours(neighbours: Neighbours) -> None:
     """Raises a :class:`ResightError` unless compiled loops, which check nothing, can read the neighbours."""
     instance("neighbours", neighbours, Neighbours, "nearest_neighbours makes them")
     if neighbours.features is None:

@@ -19,6 +19,7 @@ from resight.clustering.selection import (
     best_setting,
     examine_settings,
     explain_choice,
+    is_auto,
     longest_list,
 )
 from resight.common.checks import as_array, flag, integers, number
@@ -136,11 +137,12 @@ def cluster_crops(
         NoClusters: Every crop is an outlier; the message suggests an ``eps``.
         ResightError: An argument is out of range, or the features are not usable.
     """
-    automatic = "auto" in (k1, eps)
+    find_k1, find_eps = is_auto(k1), is_auto(eps)
+    automatic = find_k1 or find_eps
     longest = longest_list(k1)
     check_depths(longest, k2)
-    _, min_samples = check_density(0.5 if eps == "auto" else eps, min_samples)
-    if eps != "auto" and eps >= 1:
+    _, min_samples = check_density(0.5 if find_eps else eps, min_samples)
+    if not find_eps and eps >= 1:
         raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {eps:g}.")
     neighbours = features
     if not isinstance(features, Neighbours):
@@ -152,8 +154,8 @@ def cluster_crops(
     if automatic:
         examined = examine_settings(
             neighbours,
-            k1=K1_GRID if k1 == "auto" else (k1,),
-            eps=EPS_GRID if eps == "auto" else (eps,),
+            k1=K1_GRID if find_k1 else (longest,),
+            eps=EPS_GRID if find_eps else (eps,),
             k2=k2,
             min_samples=min_samples,
         )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from resight.clustering.dbscan import dbscan
-from resight.clustering.jaccard import check_depths, jaccard_distance
+from resight.clustering.jaccard import check_depths, check_neighbours, jaccard_distance
 from resight.clustering.search import Neighbours
 from resight.common.checks import instance, number, whole
 from resight.errors import ResightError
@@ -90,9 +90,14 @@ def examine_settings(
         ResightError: An argument is out of range, or there are too few neighbours per crop.
     """
     found = instance("neighbours", neighbours, Neighbours, "nearest_neighbours makes them")
+    check_neighbours(found)
+    k2, min_samples = whole("clustering.k2", k2), whole("clustering.min_samples", min_samples)
+    if not all(isinstance(values, list | tuple) for values in (k1, eps)):
+        raise ResightError("The values of k1 and eps to try are lists of numbers.")
     if not len(k1) or not len(eps):
         raise ResightError("There is nothing to choose from: give at least one k1 and one eps.")
     size = len(found)
+    min_samples = min(min_samples, 2**31)
     lengths = sorted({min(whole("clustering.k1", value), size) for value in k1})
     limits = sorted({number("clustering.eps", value, above=0, below=1) for value in eps})
     group = None if camera is None else _groups(camera, size)
@@ -143,7 +148,12 @@ def explain_choice(best: Examined, examined: Sequence[Examined]) -> str:
 
 def longest_list(k1: Any) -> int:
     """The number of neighbours per crop that the choice of ``k1`` needs: the largest tried for ``"auto"``."""
-    return K1_GRID[-1] if isinstance(k1, str) and k1 == "auto" else whole("clustering.k1", k1)
+    return K1_GRID[-1] if is_auto(k1) else whole("clustering.k1", k1)
+
+
+def is_auto(value: Any) -> bool:
+    """Whether a setting is ``"auto"``; an array is not."""
+    return isinstance(value, str) and value == "auto"
 
 
 def _groups(camera: Any, size: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from resight.common.checks import shown
 
 #: Largest number of a setting that names no bound itself, and smallest one that is not 0.
 LARGEST, SMALLEST = 1e9, 1e-12
+_KIND = re.compile(r"(constrained-|literal\[|function-|tuple\[|list\[|(int|float|str|bool)$)")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
@@ -35,9 +36,17 @@ class Settings(BaseModel):
 
 def explain(error: ValidationError) -> tuple[str, str]:
     """The dotted name of the first setting that is not possible, and why, with the value."""
-    first = error.errors()[0]
-    reason = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
-    return ".".join(map(str, first["loc"])), f"={shown(first['input'])} is not possible: {reason}"
+    errors = error.errors()
+    name, value = _name(errors[0]["loc"]), errors[0]["input"]
+    # one reason for each kind of value that the setting can have
+    reasons = [str(one["msg"]).removeprefix("Value error, ").rstrip(".") for one in errors if _name(one["loc"]) == name]
+    others = [f", or {reason[0].lower()}{reason[1:]}" for reason in dict.fromkeys(reasons[1:]) if reason != reasons[0]]
+    return name, f"={shown(value)} is not possible: {reasons[0]}{''.join(others)}"
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """The dotted name of a setting, without the kind of value that pydantic adds where there are several."""
+    return ".".join(str(part) for part in location if not _KIND.match(str(part)))
 
 
 def _plain(value: Any, kinds: set[Any], bounded: bool) -> Any:
