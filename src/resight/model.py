@@ -277,7 +277,7 @@ class Model:
         if algorithm is None:
             takes_number = "clusters" in ALGORITHMS[own].model_fields
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
-        settings = self.config.clustering.model_dump()
+        settings = self.config.clustering.arguments()
         if isinstance(algorithm, str) and algorithm == own:
             trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)
