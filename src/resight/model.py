@@ -277,7 +277,7 @@ class Model:
         if algorithm is None:
             takes_number = "clusters" in ALGORITHMS[own].model_fields
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
-        settings = self.config.clustering.model_dump()
+        settings = self.config.clustering.arguments()
         if self.config.pseudo_cameras is not None:  # they were groups of the training crops
             settings["centre_cameras"] = False
         if isinstance(algorithm, str) and algorithm == own:

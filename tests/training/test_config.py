@@ -76,14 +76,15 @@ SOURCE = {"sampling.source_crops", "sampling.source_apart"}
 DENSITY = {"clustering.eps", "clustering.min_samples"}
 DEPTHS = {"clustering.k1", "clustering.k2"}
 SEARCH = {"clustering.centre_cameras", "clustering.search", "clustering.recall"}
+TRACKS = {"clustering.tracks", "clustering.unit", "clustering.track_min_samples"}
 UNREAD = {
     "cluster_contrast": SOURCE,
     "pplr": SOURCE,
     "dcmip": SOURCE,
-    "adtc": SOURCE | DENSITY,
-    "idl_acl": SOURCE | DENSITY | DEPTHS,
-    "mar": DENSITY | DEPTHS | SEARCH | {"sampling.cameras", "sampling.balance", "sampling.tracks"},
-    "supervised": SOURCE | DENSITY | DEPTHS | SEARCH,
+    "adtc": TRACKS | SOURCE | DENSITY,
+    "idl_acl": TRACKS | SOURCE | DENSITY | DEPTHS,
+    "mar": TRACKS | DENSITY | DEPTHS | SEARCH | {"sampling.cameras", "sampling.balance", "sampling.tracks"},
+    "supervised": TRACKS | SOURCE | DENSITY | DEPTHS | SEARCH,
 }
 
 

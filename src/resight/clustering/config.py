@@ -32,3 +32,19 @@ class ClusteringConfig(Settings):
     def arguments(self) -> dict[str, Any]:
         """These settings as arguments of :func:`resight.clustering.cluster_crops`."""
         return self.model_dump(include=set(ClusteringConfig.model_fields))
+
+
+class TrainingClusteringConfig(ClusteringConfig):
+    """Settings of the clustering stage of training, where crops may belong to tracks."""
+
+    tracks: bool = Field(
+        False,
+        description="all crops of a track share a cluster, and tracks that overlap in time in one camera do not "
+        "(uses tracks)",
+    )
+    unit: Literal["crops", "tracks"] = Field(
+        "crops", description="what is clustered: crops, or the mean feature of each track (uses tracks)"
+    )
+    track_min_samples: int = Field(
+        2, ge=1, description="with unit tracks: neighbours that make a core track, the track itself counted"
+    )

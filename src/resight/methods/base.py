@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from resight.clustering import PseudoLabels, cluster_crops
-from resight.clustering.config import ClusteringConfig
+from resight.clustering.config import ClusteringConfig, TrainingClusteringConfig
+from resight.clustering.tracks import Tracks
 from resight.common.settings import Settings
 from resight.crops import CropTable
 from resight.encoders import Encoder, Features
@@ -116,11 +117,13 @@ class EpochData(MethodData):
         features: ``(N, D)`` float32 L2-normalised features of all crops; ``(N, 1 + P, D)`` if the method needs parts,
             the whole crop first. Without rows if the plan's ``embed`` is false.
         source_features: ``(M, D)`` float32 features of the source crops, or without rows.
+        tracks: The tracks of the crops, where the run uses them in labelling.
     """
 
     epoch: int = 0
     features: np.ndarray = field(default_factory=_no_features)
     source_features: np.ndarray = field(default_factory=_no_features)
+    tracks: Tracks | None = None
 
     def on_device(self, values: np.ndarray) -> Tensor:
         """An array as a tensor on the device."""
@@ -217,17 +220,23 @@ class Method(nn.Module, ABC, Generic[AnyOptions]):
     def cluster(self, data: EpochData, keep_within: float | None = None) -> PseudoLabels:
         """Labels of clustering the features of all N crops, with the method's settings of clustering.
 
+        With ``clustering.unit=tracks`` the mean features of tracks are clustered, and each crop gets the label of its
+        track.
+
         Args:
             data: As in :meth:`label`.
-            keep_within: See :func:`~resight.clustering.cluster_crops`.
+            keep_within: See :func:`~resight.clustering.cluster_crops`. With ``clustering.unit=tracks`` the distances
+                are those among tracks.
         """
-        return cluster_crops(
-            data.features,
-            camera=data.table.camera,
-            device=data.device,
-            keep_within=keep_within,
-            **self.clustering.arguments(),
+        settings, own = self.clustering.arguments(), self.clustering
+        features, camera, tracks = data.features, data.table.camera, data.tracks
+        if not isinstance(own, TrainingClusteringConfig) or own.unit == "crops" or tracks is None:
+            return cluster_crops(features, camera=camera, device=data.device, keep_within=keep_within, **settings)
+        settings["min_samples"] = own.track_min_samples
+        found = cluster_crops(
+            tracks.means(features), camera=tracks.camera, device=data.device, keep_within=keep_within, **settings
         )
+        return replace(found, labels=found.labels[tracks.of_crop], facts={**found.facts, "tracks": float(len(tracks))})
 
     def start_epoch(self, data: EpochData, labels: Tensor) -> None:
         """Prepares an epoch, such as its proxies, after labelling.

@@ -119,8 +119,10 @@ class ClusterContrast(Method[ClusterContrastOptions]):
         self.memory = ClusterMemory(options.momentum, options.update)
         self.camera_proxies = CameraProxies()
         self.moving_proxies = CameraProxies()
-        #: Jaccard distances of near crops in this epoch; labelled anew in each, so not part of a checkpoint.
+        # Jaccard distances of what was clustered in this epoch, and the row of each crop (None: its own number). They
+        # are computed again in each epoch, so they are not part of a checkpoint.
         self.distances: sp.csr_matrix | None = None
+        self.rows: np.ndarray | None = None
 
     @classmethod
     def needs(cls, options: ClusterContrastOptions) -> Needs:
@@ -131,7 +133,9 @@ class ClusterContrast(Method[ClusterContrastOptions]):
         if not self.options.neighbour_weight:
             return self.cluster(data)
         found = self.cluster(data, keep_within=self.options.neighbour_reach)
-        self.distances = found.distances
+        assert found.distances is not None
+        self.distances, whole = found.distances, found.distances.shape[0] == len(found)
+        self.rows = None if whole or data.tracks is None else data.tracks.of_crop
         return found
 
     def start_epoch(self, data: EpochData, labels: Tensor) -> None:
@@ -168,7 +172,7 @@ class ClusterContrast(Method[ClusterContrastOptions]):
             terms["neighbours"] = options.neighbour_weight * neighbour_refinement(
                 embedding @ self.memory.centroids.T / options.temperature,
                 batch.labels,
-                distances_among(self.distances, batch.indices),
+                distances_among(self.distances, batch.indices, self.rows),
                 alpha=options.neighbour_alpha,
                 reach=options.neighbour_reach,
                 temperature=options.neighbour_temperature,
@@ -213,23 +217,25 @@ class ClusterContrast(Method[ClusterContrastOptions]):
             proxies.update(batch.features.embedding, proxies.own[batch.indices], self.options.proxy_momentum)
 
 
-def distances_among(distances: sp.csr_matrix, indices: Tensor) -> Tensor:
+def distances_among(distances: sp.csr_matrix, indices: Tensor, rows: np.ndarray | None = None) -> Tensor:
     """The distances among the crops of a batch.
 
     Args:
         distances: ``(N, N)`` sparse distances, zeros stored; pairs that are not stored are infinitely far apart.
         indices: ``(B,)`` int64 indices of the crops, which may come more than once.
+        rows: Row of the matrix of each crop, such as that of its track; ``None``: crop i has row i.
 
     Returns:
-        ``(B, B)`` float32 on the device of the indices; 0 between a crop and itself.
+        ``(B, B)`` float32 on the device of the indices; 0 between crops of one row.
     """
-    crops, place = np.unique(indices.cpu().numpy(), return_inverse=True)
-    rows = distances[crops]
-    found = np.searchsorted(crops, rows.indices).clip(max=len(crops) - 1)
-    inside = crops[found] == rows.indices
-    row = np.repeat(np.arange(len(crops)), np.diff(rows.indptr))
+    wanted = indices.cpu().numpy()
+    crops, place = np.unique(wanted if rows is None else rows[wanted], return_inverse=True)
+    part = distances[crops]
+    found = np.searchsorted(crops, part.indices).clip(max=len(crops) - 1)
+    inside = crops[found] == part.indices
+    row = np.repeat(np.arange(len(crops)), np.diff(part.indptr))
     among = np.full((len(crops), len(crops)), np.inf, np.float32)
-    among[row[inside], found[inside]] = rows.data[inside]
+    among[row[inside], found[inside]] = part.data[inside]
     np.fill_diagonal(among, 0.0)
     place = place.reshape(-1)
     return torch.from_numpy(among[place[:, None], place]).to(indices.device)

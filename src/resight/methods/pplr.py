@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from resight.clustering import PseudoLabels, cluster_crops, cross_agreement, find_neighbours, longest_list
-from resight.clustering.config import ClusteringConfig
+from resight.clustering.config import ClusteringConfig, TrainingClusteringConfig
 from resight.encoders import Encoder
 from resight.errors import ResightError
 from resight.losses import (
@@ -95,6 +95,8 @@ class Pplr(Method[PplrOptions]):
         super().__init__(options, clustering, encoder)
         if encoder.config.parts == 0:
             raise ResightError("PPLR compares a crop with its parts, and encoder.parts is 0: set encoder.parts=3, say.")
+        if isinstance(clustering, TrainingClusteringConfig) and clustering.unit == "tracks":
+            raise ResightError("PPLR compares the neighbours of crops, not of tracks: set clustering.unit=crops.")
         if not (options.global_weight or options.part_weight or options.triplet_weight):
             raise ResightError(
                 "All losses are left out: set method.global_weight, method.part_weight or method.triplet_weight above "

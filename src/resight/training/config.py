@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 
-from resight.clustering.config import ClusteringConfig
+from resight.clustering.config import TrainingClusteringConfig
 from resight.common.checks import LARGEST_SEED, as_path, shown
 from resight.common.settings import Settings, explain
 from resight.encoders import EncoderConfig
@@ -55,7 +55,7 @@ class TrainConfig(Settings):
         "auto", description="arithmetic of the backbone; auto: bfloat16 if the device has it in hardware, else float32"
     )
     encoder: EncoderConfig = EncoderConfig()
-    clustering: ClusteringConfig = ClusteringConfig()
+    clustering: TrainingClusteringConfig = TrainingClusteringConfig()
     sampling: SamplingConfig = SamplingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

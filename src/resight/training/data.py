@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from resight.clustering import Links
+from resight.clustering.tracks import Tracks
 from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
 from resight.encoders import channel_statistics
@@ -87,8 +88,13 @@ class TrainingData:
         source: The labelled source, if the method learns from one.
         decisions: Where the links come from; empty if there are none.
         links: Pairs of crops that pseudo-labels must or must not join, if there are decisions.
+<<<<<<< HEAD
         pseudo_cameras: ``(N,)`` int64 groups of crops that take the place of their cameras, if the setting asks for it
             and they are found.
+=======
+        tracks: The tracks of the crops, if labelling uses them.
+        track_use: Settings by which this run uses tracks; empty if it uses none.
+>>>>>>> w20b
     """
 
     pixels: PixelCache
@@ -99,7 +105,12 @@ class TrainingData:
     source: Source | None = None
     decisions: str = ""
     links: Links | None = None
+<<<<<<< HEAD
     pseudo_cameras: np.ndarray | None = None
+=======
+    tracks: Tracks | None = None
+    track_use: tuple[str, ...] = ()
+>>>>>>> w20b
 
     @classmethod
     def open(
@@ -151,7 +162,11 @@ class TrainingData:
             opened = replace(opened, statistics=(mean.to(device), std.to(device)))
         links = None if decisions is None else decisions.links(pixels.table.paths)
         origin = "" if decisions is None else decisions.origin
-        return cls(pixels, needs, camera_use(config, needs), fingerprint, device, opened, origin, links)
+        tracks, used, crops = None, track_use(config, needs), pixels.table
+        if {"clustering.tracks", "clustering.unit"} & {*used}:
+            tracks = Tracks.of(crops.track, crops.camera, crops.time)
+        cameras = camera_use(config, needs)
+        return cls(pixels, needs, cameras, fingerprint, device, opened, origin, links, tracks, used)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -173,7 +188,9 @@ class TrainingData:
 
     def epoch_data(self, epoch: int, features: np.ndarray, source_features: np.ndarray) -> EpochData:
         """What the method gets when an epoch begins."""
-        return EpochData(**self._for_method(), epoch=epoch, features=features, source_features=source_features)
+        return EpochData(
+            **self._for_method(), epoch=epoch, features=features, source_features=source_features, tracks=self.tracks
+        )
 
     def _for_method(self) -> dict[str, Any]:
         table = self.table if self.needs.identities else self.table.without_labels()
@@ -194,8 +211,13 @@ class TrainingData:
 
         data = crops(self.pixels, self.fingerprint)
         data |= {"camera_use": [*self.camera_use], "identity_use": self.needs.identities}
+<<<<<<< HEAD
         if self.pseudo_cameras is not None:
             data["pseudo_cameras"] = np.bincount(self.pseudo_cameras).tolist()
+=======
+        if self.track_use:
+            data["track_use"] = [*self.track_use]
+>>>>>>> w20b
         if self.links is not None:
             data["decisions"] = {
                 "gallery": self.decisions, "must": len(self.links.must), "cannot": len(self.links.cannot)
@@ -223,8 +245,8 @@ def _check_data(
     use = camera_use(config, needs)
     if use and crops.camera is None:
         raise ResightError(_explain_missing_cameras(method.name, use, crops))
-    if config.sampling.tracks != "none" and needs.groups:
-        crops.require("track", f"sampling.tracks={config.sampling.tracks}")
+    for name in track_use(config, needs):
+        crops.require("track", f"The setting {name}")
     return crops, source
 
 
@@ -258,6 +280,16 @@ def camera_settings(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
     }
     last = (name for name, value in sampling.items() if value and is_read(name, needs))
     return (*(("clustering.centre_cameras",) if centres else ()), *needs.cameras, *last)
+
+
+def track_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
+    """Settings by which a run uses tracks; empty if it uses none."""
+    shared = {
+        "clustering.tracks": config.clustering.tracks,
+        "clustering.unit": config.clustering.unit == "tracks",
+        "sampling.tracks": config.sampling.tracks != "none",
+    }
+    return tuple(name for name, value in shared.items() if value and is_read(name, needs))
 
 
 def _explain_missing_cameras(method: str, use: tuple[str, ...], crops: CropTable) -> str:

@@ -14,7 +14,12 @@ import numpy as np
 import torch
 
 from resight.analysis import camera_mixture
+<<<<<<< HEAD
 from resight.clustering import PseudoLabels, clustering_quality, pseudo_cameras, respect_links
+=======
+from resight.clustering import PseudoLabels, clustering_quality, respect_links
+from resight.clustering.tracks import respect_tracks
+>>>>>>> w20b
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
 from resight.common.processes import Processes, alone, current, joined, launched_rank, own_device
@@ -325,10 +330,15 @@ def _smaller_steps(config: TrainConfig) -> str:
 
 
 def _label(learner: Learner, data: TrainingData, now: EpochData) -> PseudoLabels:
-    """The method's labels, changed as decisions ask. Every process computes them; the first one's are used."""
+    """The method's labels, changed as tracks and then decisions ask.
+
+    Every process computes them; the first one's are used.
+    """
     found = learner.method.label(now)
+    whole = now.features if now.features.ndim == 2 else now.features[:, 0]
+    if data.tracks is not None and "clustering.tracks" in data.track_use:
+        found = replace(found, labels=respect_tracks(found.labels, whole, data.tracks))
     if data.links is not None:
-        whole = now.features if now.features.ndim == 2 else now.features[:, 0]
         found = replace(found, labels=respect_links(found.labels, whole, data.links))
     learner.send_method()
     if learner.processes.count == 1:

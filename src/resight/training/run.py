@@ -39,7 +39,10 @@ CHANGEABLE = (
     *("clustering", "sampling", "augmentation"),
 )
 #: Settings in these groups that may not: they say whether camera labels or tracks are used.
-_FIXED = ("clustering.centre_cameras", "sampling.cameras", "sampling.balance", "sampling.tracks")
+_FIXED = (
+    *("clustering.centre_cameras", "sampling.cameras", "sampling.balance"),
+    *("clustering.tracks", "clustering.unit", "sampling.tracks"),
+)
 
 
 #: The most memory of a process so far, in MiB, beside the seconds of each epoch in ``timings.jsonl``.

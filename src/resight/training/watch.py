@@ -146,7 +146,7 @@ def advise(kind: Kind, config: TrainConfig) -> Advice | None:
         config: The settings of the run.
     """
     method = METHODS[config.method.name]
-    settings = config.clustering.model_dump() | config.method.identity_settings(None)
+    settings = config.clustering.arguments() | config.method.identity_settings(None)
     settings["clusters"] = getattr(config.method, "clusters", None)
     if (found := remedy(kind, method.clustering_algorithm, settings)) is None:
         return None
