@@ -88,13 +88,10 @@ class TrainingData:
         source: The labelled source, if the method learns from one.
         decisions: Where the links come from; empty if there are none.
         links: Pairs of crops that pseudo-labels must or must not join, if there are decisions.
-<<<<<<< HEAD
         pseudo_cameras: ``(N,)`` int64 groups of crops that take the place of their cameras, if the setting asks for it
             and they are found.
-=======
         tracks: The tracks of the crops, if labelling uses them.
         track_use: Settings by which this run uses tracks; empty if it uses none.
->>>>>>> w20b
     """
 
     pixels: PixelCache
@@ -105,12 +102,9 @@ class TrainingData:
     source: Source | None = None
     decisions: str = ""
     links: Links | None = None
-<<<<<<< HEAD
     pseudo_cameras: np.ndarray | None = None
-=======
     tracks: Tracks | None = None
     track_use: tuple[str, ...] = ()
->>>>>>> w20b
 
     @classmethod
     def open(
@@ -211,13 +205,10 @@ class TrainingData:
 
         data = crops(self.pixels, self.fingerprint)
         data |= {"camera_use": [*self.camera_use], "identity_use": self.needs.identities}
-<<<<<<< HEAD
         if self.pseudo_cameras is not None:
             data["pseudo_cameras"] = np.bincount(self.pseudo_cameras).tolist()
-=======
         if self.track_use:
             data["track_use"] = [*self.track_use]
->>>>>>> w20b
         if self.links is not None:
             data["decisions"] = {
                 "gallery": self.decisions, "must": len(self.links.must), "cannot": len(self.links.cannot)

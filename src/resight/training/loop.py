@@ -14,12 +14,8 @@ import numpy as np
 import torch
 
 from resight.analysis import camera_mixture
-<<<<<<< HEAD
 from resight.clustering import PseudoLabels, clustering_quality, pseudo_cameras, respect_links
-=======
-from resight.clustering import PseudoLabels, clustering_quality, respect_links
 from resight.clustering.tracks import respect_tracks
->>>>>>> w20b
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
 from resight.common.processes import Processes, alone, current, joined, launched_rank, own_device
