@@ -200,7 +200,7 @@ def test_a_known_number_of_identities_replaces_dbscan_only(tiny: dict[str, objec
 def test_cluster_returns_what_the_clustering_finds(model: Model, painted: Path) -> None:
     table = resight.read_crops(painted)
     features = model.embed(table)
-    clustering: dict[str, Any] = model.config.clustering.model_dump()
+    clustering = model.config.clustering.arguments()
     assert (model.cluster(features, table).labels == cluster_crops(features, **clustering).labels).all()
     looser = cluster_crops(features, **clustering | {"min_samples": 2, "centre_cameras": True}, camera=table.camera)
     assert (model.cluster(features, table, min_samples=2, centre_cameras=True).labels == looser.labels).all()

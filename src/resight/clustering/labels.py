@@ -141,9 +141,10 @@ def cluster_crops(
     automatic = find_k1 or find_eps
     longest = longest_list(k1)
     check_depths(longest, k2)
-    _, min_samples = check_density(0.5 if find_eps else eps, min_samples)
-    if not find_eps and eps >= 1:
-        raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {eps:g}.")
+    given: Any = 0.5 if find_eps else eps
+    _, min_samples = check_density(given, min_samples)
+    if given >= 1:
+        raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {given:g}.")
     neighbours = features
     if not isinstance(features, Neighbours):
         neighbours = find_neighbours(
@@ -155,7 +156,7 @@ def cluster_crops(
         examined = examine_settings(
             neighbours,
             k1=K1_GRID if find_k1 else (longest,),
-            eps=EPS_GRID if find_eps else (eps,),
+            eps=EPS_GRID if find_eps else (given,),
             k2=k2,
             min_samples=min_samples,
         )

@@ -582,8 +582,8 @@ def build_config(
         if isinstance(first["input"], dict) and first["type"] == "value_error":  # the validator's sentence says which
             sentence = first["msg"].removeprefix("Value error, ")
             raise ResightError(f"The settings of {name} do not fit together: {sentence}.") from error
-        setting = _setting_at(name, known)
-        if setting in known and name not in (setting, setting.removeprefix("method.")):  # within a list, or a type
+        setting, place = _setting_at(name, known), ".".join(map(str, first["loc"]))
+        if setting in known and place not in (setting, setting.removeprefix("method.")):  # within a list, or a type
             value, allowed = _value_at(nested, setting), describe_values(dict(_fields(method))[setting])
             problem = f"={shown(value)} is not possible: it must be {allowed}"
         raise ResightError(f"The setting {setting}{problem}.") from error

@@ -160,7 +160,7 @@ class TrainingData:
         if {"clustering.tracks", "clustering.unit"} & {*used}:
             tracks = Tracks.of(crops.track, crops.camera, crops.time)
         cameras = camera_use(config, needs)
-        return cls(pixels, needs, cameras, fingerprint, device, opened, origin, links, tracks, used)
+        return cls(pixels, needs, cameras, fingerprint, device, opened, origin, links, tracks=tracks, track_use=used)
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
