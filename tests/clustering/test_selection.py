@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from scipy.stats import entropy
+from sklearn.metrics import adjusted_rand_score, mutual_info_score, normalized_mutual_info_score
 
 from resight.clustering import (
     best_setting,
@@ -50,6 +51,10 @@ def test_every_figure_is_that_of_a_slow_reference(crops, examined):
             assert setting.spanning == pytest.approx(np.mean(spans))
             information = normalized_mutual_info_score(camera[inside], labels[inside])
             assert setting.camera_information == pytest.approx(information, abs=1e-9)
+            explained = mutual_info_score(camera[inside], labels[inside]) / entropy(np.bincount(camera[inside]))
+            assert setting.camera_explained == pytest.approx(explained, abs=1e-9)
+            score = setting.consensus * setting.clustered * np.sqrt(1 - explained)
+            assert setting.score == pytest.approx(score, abs=1e-9)
     ends = [label_agreement(partitions[6, 0.3], partitions[6, 0.5])]
     assert examined[0].stability == pytest.approx(np.mean(ends))
 
@@ -80,7 +85,7 @@ def test_auto_in_cluster_crops(crops):
 
 def test_giants_are_chosen_only_where_there_is_nothing_else():
     giant = Examined(80, 0.8, 1, 1.0, 1.0, 1.0, 0.9)
-    fine = Examined(20, 0.5, 9, 0.8, 0.2, 0.7, 0.5)
+    fine = Examined(20, 0.5, 30, 0.8, 0.05, 0.7, 0.5)
     none = Examined(20, 0.1, 0, 0.0, 0.0, 1.0, 0.95)
     assert best_setting([giant, fine, none]) is fine
     assert best_setting([giant, none]) is giant

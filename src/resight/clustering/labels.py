@@ -131,7 +131,7 @@ def cluster_crops(
     Returns:
         The pseudo-labels, with at least one cluster. After an approximate search ``facts`` holds ``neighbour_recall``,
         the share of the true neighbours found. Where a setting was ``"auto"``, ``facts`` holds the ``k1`` and ``eps``
-        that were chosen and their ``consensus``, and ``sentences`` says so.
+        that were chosen and their ``setting_score``, and ``sentences`` says so.
 
     Raises:
         NoClusters: Every crop is an outlier; the message suggests an ``eps``.
@@ -159,11 +159,12 @@ def cluster_crops(
             eps=EPS_GRID if find_eps else (given,),
             k2=k2,
             min_samples=min_samples,
+            camera=camera if centre_cameras else None,
         )
         best = best_setting(examined)
         k1, eps = (min(longest, len(neighbours)), EPS_GRID[-1]) if best is None else (best.k1, best.eps)
         if best is not None:
-            facts |= {"k1": k1, "eps": eps, "consensus": best.consensus}
+            facts |= {"k1": k1, "eps": eps, "setting_score": best.score}
             sentences = (explain_choice(best, examined),)
     k1 = int(k1)
     k2 = min(k2, k1) if automatic else k2

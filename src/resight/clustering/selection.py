@@ -1,12 +1,16 @@
 """Choosing k1 and eps of the clustering from the crops alone, without labels.
 
 One search for neighbours serves all settings. For each k1 the Jaccard graph is built once, at the largest eps, and
-DBSCAN then runs on it for each eps. A setting's score is its *consensus*: the mean adjusted Rand index of its clusters
-with those of every setting examined, each outlier counted as a cluster by itself. Settings that tear identities apart
-agree with few others, because each tears them elsewhere; settings that merge most crops into one cluster agree with
-hardly any. This is the medoid of a clustering ensemble (Strehl and Ghosh, "Cluster Ensembles", JMLR 2002, choose the
-labelling that shares most information with all others; the adjusted Rand index takes its place here, because it is what
-the choice is validated against in docs/how-it-works.md).
+DBSCAN then runs on it for each eps. A setting's score is
+
+    consensus · clustered · √(1 − I(cluster; camera) / H(camera)),
+
+the last factor only where cameras may be used. *Consensus* is the mean adjusted Rand index of its clusters with those
+of every setting tried, each outlier counted as a cluster by itself. It is low where identities are torn apart, because
+each setting tears them elsewhere, and where most crops are one cluster. *Clustered* is the share of crops in a cluster:
+without it, settings that cluster hardly anything agree with each other best. *I* is the mutual information of clusters
+and cameras over the clustered crops, *H* the entropy of the cameras. Settings whose largest cluster holds more than a
+tenth of the crops are left out. The formula is ours; docs/how-it-works.md has what it was measured on.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ K1_GRID = (10, 20, 30, 50, 80)
 #: Values of eps that are tried.
 EPS_GRID = tuple(round(0.3 + 0.05 * step, 2) for step in range(11))
 _COMPARED = 20_000  # crops whose labels are compared between settings
-_TOO_LARGE = 0.5  # a cluster with a larger share of the crops mixes identities
+_TOO_LARGE = 0.1  # a cluster with a larger share of the crops most likely mixes identities
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,12 @@ class Examined:
         largest: Share of the crops that are in the largest cluster.
         stability: Mean adjusted Rand index with the clusters of the next smaller and the next larger eps of the same
             k1; 1 if there is no other eps.
-        consensus: Mean adjusted Rand index with the clusters of all settings examined, itself included: the score.
+        consensus: Mean adjusted Rand index with the clusters of all settings examined, itself included.
         spanning: Share of the clusters with crops of at least two cameras; ``None`` where cameras are unknown.
         camera_information: Normalised mutual information of clusters and cameras over the clustered crops; ``None``
             where cameras are unknown.
+        camera_explained: The same mutual information as a share of the cameras' entropy; ``None`` where cameras are
+            unknown.
     """
 
     k1: int
@@ -58,6 +64,13 @@ class Examined:
     consensus: float
     spanning: float | None = None
     camera_information: float | None = None
+    camera_explained: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What the choice goes by; see the module."""
+        free = 1.0 if self.camera_explained is None else max(0.0, 1 - self.camera_explained)
+        return self.consensus * self.clustered * float(np.sqrt(free))
 
 
 def examine_settings(
@@ -80,7 +93,7 @@ def examine_settings(
         eps: Largest Jaccard distances to try, above 0 and below 1.
         k2: Neighbours whose weights are averaged; of a smaller ``k1``, all.
         min_samples: Neighbours that make a core crop.
-        camera: ``(N,)`` camera of each crop, for ``spanning`` and ``camera_information``; they do not change the score.
+        camera: ``(N,)`` camera of each crop, if the score may use cameras.
 
     Returns:
         What is known of each setting, by rising k1, then by rising eps. Values of k1 above the number of crops count
@@ -127,22 +140,22 @@ def examine_settings(
 
 
 def best_setting(examined: Sequence[Examined]) -> Examined | None:
-    """The setting of the highest consensus whose largest cluster holds at most half of the crops.
+    """The setting of the highest score whose largest cluster holds at most a tenth of the crops.
 
-    Where every setting's largest cluster is larger, that of the highest consensus among all that found clusters, and
+    Where every setting's largest cluster is larger, that of the highest score among all that found clusters, and
     ``None`` where none found any. Of equal settings the first.
     """
     some = [setting for setting in examined if setting.clusters]
     fit = [setting for setting in some if setting.largest <= _TOO_LARGE] or some
-    return max(fit, key=lambda setting: setting.consensus) if fit else None
+    return max(fit, key=lambda setting: setting.score) if fit else None
 
 
 def explain_choice(best: Examined, examined: Sequence[Examined]) -> str:
     """A sentence: what was chosen among how many, and why."""
     return (
-        f"Chosen without labels among {len(examined)} settings: k1 {best.k1}, eps {best.eps:g}, whose clusters agree "
-        f"best with those of the others (consensus {best.consensus:.2f}; {best.clusters} clusters, "
-        f"{100 * best.clustered:.0f} % of the crops clustered)."
+        f"Chosen without labels among {len(examined)} settings: k1 {best.k1}, eps {best.eps:g} has the highest "
+        f"score, {best.score:.2f} (agreement with the others {best.consensus:.2f}, {100 * best.clustered:.0f} % of the "
+        f"crops clustered)."
     )
 
 
@@ -202,7 +215,9 @@ def _facts(labels: np.ndarray, group: np.ndarray | None) -> dict[str, Any]:
         cameras = np.bincount(pair // (group.max() + 1), minlength=clusters)
         facts["spanning"] = float((cameras > 1).mean()) if clusters else 0.0
         ours, theirs, both = (_entropy(values) for values in (sizes, np.bincount(group[inside], minlength=1), counts))
-        facts["camera_information"] = 2 * (ours + theirs - both) / (ours + theirs) if ours + theirs > 0 else 0.0
+        shared = ours + theirs - both
+        facts["camera_information"] = 2 * shared / (ours + theirs) if ours + theirs > 0 else 0.0
+        facts["camera_explained"] = shared / theirs if theirs > 0 else 0.0
     return facts
 
 
