@@ -1,7 +1,9 @@
 """Write docs/paper-studies.md: every study of the papers' tables and figures, with what was measured here.
 
     resight study NAME --quick --out runs/studies      # for each study to be measured
-    python docs/make_paper_studies.py runs/studies
+    python docs/make_paper_studies.py runs/studies COMMIT [COMMIT ...]
+
+COMMIT is where the runs were measured. Studies of which a row is missing are listed like those that were not run.
 
 Tables are taken from the folders of the quick studies, figures are copied to docs/images/studies. A study that was not
 run is listed with its command. Only studies on synthetic people are taken: no picture of a real person is shown.
@@ -9,8 +11,8 @@ run is listed with its command. Only studies on synthetic people are taken: no p
 
 from __future__ import annotations
 
+import csv
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -42,8 +44,25 @@ resight study adtc-table-2 --data market1501 --source dukemtmc --seed 0 --seed 1
 
 A study trains what is missing and writes `table.md`, `table.csv` and its figures to `runs/studies/NAME`. Runs are named
 by a hash of their settings and crops, so studies share them, and a study that was stopped goes on. `--row` and `--seed`
-choose, `KEY=VALUE` changes a setting of all rows, `--table` writes what is finished and trains nothing. A YAML file of
-your own works like those in `src/resight/studies`.
+choose what is trained, `KEY=VALUE` changes a setting of all rows, `--table` writes what is finished and trains nothing.
+`epochs.csv` has what each run measured by epoch. A YAML file of your own works like those in `src/resight/studies`.
+
+`--recipe default` is a size for two cores: EfficientNet-Lite0 at 128×64 pixels (GAM: a half-width ResNet-18 at 96×48).
+Runs that rows start from are then of that size, too. One study per paper on the training images of Market-1501, the
+first 500 identities for training and the other 251 for the test; about an hour of one core for 800 batches of 64 crops:
+
+```sh
+MARKET="--recipe default --data market1501-train --train-identities 500"
+SHORT="epochs=6 sampling.iterations=40"                                      # 240 batches per run
+resight synth source-world identities=600 crops=12000 train_share=0.9        # the labelled source of ADTC and MAR
+resight study pplr-figure-3 $MARKET $SHORT method.warmup_epochs=2            # 1 run
+resight study dcmip-table-3 $MARKET $SHORT method.first_epochs=2             # 2 runs
+resight study gam-figure-4 $MARKET epochs=8 method.first_epochs=4 optimizer.step_epochs=[4] method.merge_share=0.08
+resight study adtc-figure-3 $MARKET --source source-world $SHORT             # 2 runs and the source model
+resight study mar-figure-s1 $MARKET --source source-world $SHORT optimizer.step_epochs=[4]
+```
+
+These are not measured yet. What short runs on these images reached is in [results](results.md).
 
 Several seeds are shown as mean (least–largest). Differences are from the row named as baseline, in points of mAP, with
 95 % intervals by a [paired bootstrap over queries](using-a-model.md#differences-between-runs).
@@ -52,8 +71,15 @@ The figures below are of the **quick size**: a quarter-width ResNet-18 at 64×32
 crops, {target} crops of {people} synthetic people{seeds}. They show that a study runs and what it prints. They do not
 tell methods apart: the set is small, and one seed says little. The papers' own figures, of ResNet-50 on real people,
 stand beside them. Seconds and minutes were
-measured with other programs on the same core. Commit {commit}.
+measured with other programs on the same core. Measured at {commit}.
 """
+
+
+def _whole(table: Path, rows: list[str]) -> bool:
+    """Whether a table has all rows of its study."""
+    if not table.is_file():
+        return False
+    return {line["row"] for line in csv.DictReader(table.read_text(encoding="utf-8").splitlines())} == set(rows)
 
 
 def main() -> None:
@@ -61,12 +87,15 @@ def main() -> None:
     out = Path(sys.argv[1])
     shutil.rmtree(IMAGES, ignore_errors=True)
     IMAGES.mkdir(parents=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=DOCS, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    commits = sys.argv[2:]
     world = quick_worlds()["target"]
     blocks = [
-        HEAD.format(target=world["crops"], people=world["identities"], seeds=", seed 0", commit=f"`{commit}`").strip()
+        HEAD.format(
+            target=world["crops"],
+            people=world["identities"],
+            seeds=", seed 0",
+            commit=" and ".join(f"`{one}`" for one in commits),
+        ).strip()
     ]
     studies = {name: find_study(name) for name in list_studies()}
     for prefix, title in PAPERS.items():
@@ -78,7 +107,7 @@ def main() -> None:
             blocks.append(f"### {study.title}\n\n{place[0].upper()}{place[1:]}. `resight study {name}`")
             blocks.append(" ".join(study.about.split()))
             folder = out / f"{name}-quick"
-            if not (folder / "table.md").is_file():
+            if not _whole(folder / "table.csv", [row.name for row in study.rows]):
                 blocks.append("*Not measured here yet.*")
                 continue
             lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()

@@ -38,6 +38,10 @@ HEADINGS = {
     "AMI": "AMI, all",
     "parameters": "parameters, M",
 }
+OLD_COMMAND = (
+    "At the commit above, `benchmarks/ablation.py` trained these runs. `resight study` took its place and gives them\n"
+    "the same settings."
+)
 STUDY_KEYS = {"title", "question", "reading", "setup", "bounds", "commit", "tables"}
 TABLE_KEYS = {"name", "columns", "rows"}
 
@@ -133,7 +137,9 @@ def study_page(name: str, study: dict[str, Any]) -> str:
         rows = [{"run": run, "sets beyond the commands below": f"`{words}`"} for run, words in settings.items()]
         blocks += ["## Settings of the runs", table_lines(["run", "sets beyond the commands below"], rows)]
     if "commands" in study:
-        blocks += ["## Commands", f"```sh\n{study['commands'].strip()}\n```"]
+        old = "docs/studies/tables/" in study["commands"]
+        blocks += ["## Commands", OLD_COMMAND if old else ""]
+        blocks += [f"```sh\n{study['commands'].strip()}\n```"]
     return join(blocks)
 
 

@@ -35,9 +35,9 @@ def test_means_lie_between_least_and_largest() -> None:
         assert float(least) <= float(mean) <= float(largest), (mean, least, largest)
 
 
-def test_settings_are_those_of_the_ablation_tables() -> None:
+def test_settings_are_those_of_the_tables() -> None:
     known = set()
-    folders = (ROOT / "benchmarks" / "ablations", ROOT / "src" / "resight" / "studies")
+    folders = (ROOT / "docs" / "studies" / "tables", ROOT / "src" / "resight" / "studies")
     for file in (file for folder in folders for file in folder.glob("*.yaml")):
         table = yaml.safe_load(file.read_text(encoding="utf-8"))
         for row in table.get("rows", []):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,10 @@ from resight.study import Place, Study, find_study, list_studies, run_study, wri
 from resight.study.runs import Crops, _Slots
 from resight.training.config import build_config
 
+DOCS = Path(__file__).parents[2] / "docs"
 STUDIES = list_studies()
+#: The studies that the pages under docs/studies run.
+TABLES = {f"tables/{file.stem}": file for file in (DOCS / "studies" / "tables").glob("*.yaml")}
 #: The list of the papers' tables and figures.
 PAPERS = {
     "adtc": ("table-2", "table-3-margin", "table-3-units", "table-3-components", "table-3-nearest", "table-3-epochs",
@@ -31,10 +35,15 @@ def test_each_table_and_figure_is_a_study() -> None:
     assert {f"{paper}-{name}" for paper, names in PAPERS.items() for name in names} <= set(STUDIES)
 
 
-@pytest.mark.parametrize("quick", [False, True], ids=["full", "quick"])
-@pytest.mark.parametrize("name", STUDIES)
-def test_rows_of_a_study_are_different_runs(name: str, quick: bool) -> None:
-    study = find_study(name).at_size(quick)
+@pytest.mark.parametrize("size", ["full", "two cores", "quick"])
+@pytest.mark.parametrize("name", [*STUDIES, *TABLES])
+def test_rows_of_a_study_are_different_runs(name: str, size: str) -> None:
+    quick = size == "quick"
+    if name in TABLES and size != "full":
+        return  # they have one size
+    study = find_study(TABLES.get(name, name)).at_size(quick)
+    if size == "two cores":
+        study = study.with_recipe("default")
     place = Place(Path("out"), Crops(Path("target")), Crops(Path("source")), quick=quick)
     runs = [place.run(study, row, 0) for row in study.rows]
     assert len({(run.folder, run.crops) for run in runs}) == len(runs), "two rows are the same run"
@@ -114,6 +123,9 @@ def test_a_study_writes_its_table_and_figures(toy: Study, place: Place) -> None:
     assert table is not None
     found = resight.compare([base, other], table)["groups"][1]["mAP_difference"]
     assert f"{100 * found['difference']:+.1f} ({100 * found['low']:+.1f} to {100 * found['high']:+.1f})" in row
+    epochs = list(csv.DictReader((place.out / "toy" / "epochs.csv").read_text().splitlines()))
+    assert [(line["row"], line["seed"], line["epoch"]) for line in epochs] == [("low", "0", "1"), ("high", "0", "1")]
+    assert float(epochs[1]["test_mAP"]) == saved["mAP"]
     lines = (place.out / "toy" / "table.csv").read_text().splitlines()
     assert len(lines) == 3
     assert float(lines[2].split(",")[3]) == 100 * saved["mAP"]

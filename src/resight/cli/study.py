@@ -39,6 +39,15 @@ def study(
         bool,
         typer.Option("--quick", help="Tiny networks; on synthetic people where no --data is given. Minutes per study."),
     ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Recipe of all rows, instead of the study's: default is the size for two cores.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(parser=given_path, metavar="FOLDER", help="Folder of all studies; they share runs.")
     ] = Path("runs/studies"),
@@ -51,7 +60,7 @@ def study(
     rows: Annotated[
         list[str] | None,
         typer.Option(
-            "--row", metavar="NAME", help="Only this row; give it several times for several.", show_default=False
+            "--row", metavar="NAME", help="Train only this row; give it several times for several.", show_default=False
         ),
     ] = None,
     jobs: Annotated[
@@ -111,10 +120,12 @@ def study(
             if row not in [one.name for one in whole.rows]:
                 names = ", ".join(f"'{one.name}'" for one in whole.rows)
                 raise ResightError(f"The study {whole.name} has no row '{row}': choose of {names}.")
-        chosen = whole.at_size(quick)
+        if quick and recipe is not None:
+            raise ResightError("--quick has a recipe for its tiny networks: give --quick or --recipe, not both.")
+        chosen = sized = whole.at_size(quick) if recipe is None else whole.with_recipe(recipe)
         if rows:
-            kept = [one for one in chosen.rows if one.name in rows]
-            chosen = chosen.model_copy(update={"rows": kept})
+            kept = [one for one in sized.rows if one.name in rows]
+            chosen = sized.model_copy(update={"rows": kept})
         for one in chosen.rows:  # a slip in a setting is said before anything is made
             if one.score is None:
                 chosen.config(one, 0, changes=changes)
@@ -132,7 +143,7 @@ def study(
             if crops is not None:
                 crops.read()
         failed = [] if table else run_study(chosen, place, seeds=seeds)
-        results, files = write_results(chosen, place, seeds=seeds)
+        results, files = write_results(sized, place, seeds=seeds)
     head, lines = results.table()
     print_table(head, lines, title=f"{chosen.title} ({chosen.paper}{', quick size' if quick else ''})", words=1)
     print_text(chosen.about.strip())

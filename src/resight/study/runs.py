@@ -91,7 +91,7 @@ class Place:
         target: The crops; the synthetic world of the quick size if not given.
         source: Labelled crops of other identities; the same.
         quick: Whether it is run in quick size.
-        changes: Settings that differ for all rows.
+        changes: Settings that differ for all rows; those of the encoder's shape also for the runs they start from.
         device: Where to train.
         jobs: Runs at a time.
         reporter: Reports progress.
@@ -158,7 +158,12 @@ class Place:
         start: Start = study.starts[name]
         crops = self.source if start.data == "source" else self.target
         assert crops is not None
-        config = build_config(start.method, start.recipe, {**start.settings, "seed": seed})
+        shape = {
+            name: value
+            for name, value in self.changes.items()
+            if name.startswith("encoder.") and name not in ("encoder.weights", "encoder.start")
+        }
+        config = build_config(start.method, start.recipe, {**start.settings, **shape, "seed": seed})
         folder = self.out / "runs" / _digest([_settings(config), crops.key(), None, None])
         return StudyRun(f"start {name}, seed {seed}", folder, config, crops)
 

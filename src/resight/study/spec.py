@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from resight.common.checks import as_path, shown
 from resight.common.settings import Settings, explain
 from resight.errors import ResightError
-from resight.training.config import build_config, read_yaml
+from resight.training.config import build_config, flatten, read_yaml
 
 #: Folder of the studies of the package.
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -40,6 +40,10 @@ MEASURES = {
 }
 #: Measures that are rates, shown in per cent.
 RATES = ("mAP", "rank1", "rank5", "rank10", "mINP")
+#: The recipe for two cores in the place of a published one, of runs that others start from.
+_SMALL_STARTS = {"adtc_market1501": "adtc", "mar_market1501": "reference"}
+#: Settings of the encoder that a row does not share with the run that it starts from.
+_STARTS_ONLY = ("encoder.weights", "encoder.start", "encoder.freeze_norms", "encoder.neck")
 Kind = Literal[
     "line", "bars", "epochs", "crops", "tsne", "clusters", "agreement", "lognormal", "attention",
 ]  # fmt: skip
@@ -215,6 +219,39 @@ class Study(Settings):
         }
         changed = {"rows": rows, "starts": starts, "settings": {}, "recipe": self.quick.recipe or "default"}
         return self.model_copy(update=changed)
+
+    def with_recipe(self, recipe: str) -> Study:
+        """The study with another recipe for all rows.
+
+        Runs that rows start from are then made for it: of the source recipe for two cores, where the study names the
+        published one, and with the shape of the encoder that their first row has.
+
+        Args:
+            recipe: Name of a recipe that the methods of all rows have.
+
+        Raises:
+            ResightError: a method has no such recipe.
+        """
+        rows = [row.model_copy(update={"recipe": None}) for row in self.rows]
+        changed = self.model_copy(update={"recipe": recipe, "rows": rows})
+        for row in changed.rows:
+            if row.score is None:
+                changed.config(row, 0)
+        starts = {}
+        for name, start in self.starts.items():
+            of = next((row for row in changed.rows if row.start == name and row.score is None), None)
+            settings = dict(start.settings)
+            if of is not None and "encoder.backbone" in settings:  # the study gives the whole shape, not the recipe
+                shape = flatten(changed.config(of, 0).model_dump(mode="json"))
+                given = {key: value for key, value in settings.items() if not key.startswith("encoder.")}
+                settings = {key: value for key, value in shape.items() if key.startswith("encoder.")} | given
+                for key in _STARTS_ONLY:
+                    settings.pop(key, None)
+                settings |= {key: start.settings[key] for key in _STARTS_ONLY if key in start.settings}
+            starts[name] = start.model_copy(
+                update={"recipe": _SMALL_STARTS.get(start.recipe, start.recipe), "settings": settings}
+            )
+        return changed.model_copy(update={"starts": starts})
 
     def config(self, row: Row, seed: int, weights: str | None = None, changes: dict[str, Any] | None = None) -> Any:
         """The settings of a row's run.

@@ -199,7 +199,8 @@ def write_results(study: Study, place: Place, *, seeds: Sequence[int] | None = N
         seeds: Instead of the study's.
 
     Returns:
-        The results, and the files in a folder of the study's name: ``table.md``, ``table.csv`` and the figures.
+        The results, and the files in a folder of the study's name: ``table.md``, ``table.csv``, ``epochs.csv`` (the
+        metrics of each run by epoch) and the figures.
 
     Raises:
         ResightError: no run is finished.
@@ -214,16 +215,17 @@ def write_results(study: Study, place: Place, *, seeds: Sequence[int] | None = N
     folder = place.out / (f"{study.name}-quick" if place.quick else study.name)
     make_folder(folder)
     head, rows = results.table()
-    size = "quick size, on synthetic people" if place.quick else "full size"
+    size = "quick size, on synthetic people" if place.quick else f"recipe {study.recipe}"
     text = f"# {study.title}\n\n{study.paper}; {size}.\n\n{study.about.strip()}\n\n{markdown_table(head, rows)}"
     if results.differences:
         text += (
             f"\nDifferences from the row '{study.baseline}' in points, with 95 % intervals: paired bootstrap over "
             "queries, 10,000 draws, seed 0.\n"
         )
-    files = [folder / "table.md", folder / "table.csv"]
+    files = [folder / "table.md", folder / "table.csv", folder / "epochs.csv"]
     write_aside(files[0], lambda aside: aside.write_text(text, encoding="utf-8"))
     write_aside(files[1], lambda aside: aside.write_text(_csv(results), encoding="utf-8"))
+    write_aside(files[2], lambda aside: aside.write_text(_epochs_csv(results), encoding="utf-8"))
     for figure in study.figures:
         place.reporter.progress(f"figure {figure.name}", 0, 1)
         files += draw(figure, study, results, place, folder, view_of)
@@ -247,4 +249,22 @@ def _csv(results: Results) -> str:
                     *(row.paper.get(name, "") for name in results.papers()),
                 ]
             )
+    return out.getvalue()
+
+
+def _epochs_csv(results: Results) -> str:
+    """The numbers that each run measured in each epoch: test scores, losses, clusters."""
+    lines = [
+        {"row": row.name, "seed": run.config.seed, "run": run.folder.name}
+        | {name: value for name, value in line.items() if isinstance(value, int | float)}
+        for row in results.study.rows
+        for run in results.runs[row.name]
+        if run.trains
+        for line in RunFolder(run.folder).read_metrics()
+    ]
+    out = io.StringIO()
+    names = dict.fromkeys(name for line in lines for name in line)
+    writer = csv.DictWriter(out, list(names) or ["row", "seed", "run", "epoch"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return out.getvalue()

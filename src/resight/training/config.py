@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import takewhile
 from pathlib import Path
 from types import UnionType
@@ -258,6 +259,12 @@ _Loader.add_implicit_resolver(
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 
 
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """What a YAML text holds: a recipe is read for each run of a study."""
+    return yaml.load(text, _Loader)
+
+
 def read_yaml(text: str) -> Any:
     """What a YAML text holds, for settings.
 
@@ -265,7 +272,7 @@ def read_yaml(text: str) -> Any:
         ValueError: it is no such text; the message has one line.
     """
     try:
-        return yaml.load(text, _Loader)
+        return copy.deepcopy(_parsed(text))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of 5,000 digits
         raise ValueError(" ".join(str(error).split())[:300].rstrip(".")) from error
     except RecursionError as error:
