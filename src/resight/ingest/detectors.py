@@ -199,7 +199,7 @@ class OnnxDetector:
                 return "end-to-end YOLO"
             cells = sum((self._height // stride) * (self._width // stride) for stride in (8, 16, 32))
             likely = {1, 80, len(self._names or ())}  # at 64×64, YOLOv8 has as many rows as YOLOX has cells
-            if rows == cells and columns - 5 in likely or rows == cells > columns > 5:
+            if (rows == cells and columns - 5 in likely) or rows == cells > columns > 5:
                 self._classes(columns - 5)
                 return "YOLOX"
             if columns > 5 and rows == 3 * cells:
