@@ -341,7 +341,6 @@ class _Line:
         begin = time.perf_counter()
         duration, ended = self.feed.duration, False
         warm = max(0, self._resume - round(3 * self.source.rate)) if self._detector is not None else self._resume
-        due = looked = -1e9
         try:
             for frame in self.source.read(warm, stop.is_set):
                 if self.source.live and not self.result.frames:
@@ -351,15 +350,12 @@ class _Line:
                 if duration is not None and frame.seconds > duration:
                     break
                 self.result.frames += 1
-                if frame.seconds < due - 1e-6:
+                if self.feed.rate is not None and not self._begins(frame, self._step):
                     continue
-                due = max(due + self._step, frame.seconds - self._step) if due > -1e8 else frame.seconds + self._step
                 boxes = self._boxes(frame)
                 if frame.number < self._resume:
                     continue
-                look = frame.seconds - looked >= _LOOK - 1e-6
-                looked = frame.seconds if look else looked
-                self._see(frame, boxes, look)
+                self._see(frame, boxes, self._begins(frame, max(_LOOK, self._step)))
                 self._finish(store, frame)
             else:
                 ended = not stop.is_set()
@@ -372,6 +368,11 @@ class _Line:
             self._write(store, list(self._open), self._done)
         if ended:
             store.note(self._number, done=True, resume=self._done)
+
+    def _begins(self, frame: Frame, length: float) -> bool:
+        """Whether a frame is the first of its part of time, wherever reading began."""
+        before = frame.seconds - 1 / self.source.rate
+        return int(frame.seconds / length + 1e-6) != int(before / length + 1e-6) or frame.number == 0
 
     def _boxes(self, frame: Frame) -> Boxes:
         """The boxes of a frame, with tracks."""
