@@ -16,7 +16,7 @@ FLOORS = (
     ("errors",),
     ("common",),
     ("crops",),
-    ("encoders", "clustering", "synthesis"),
+    ("encoders", "clustering", "synthesis", "ingest"),
     ("proxies", "losses", "evaluation", "identities", "analysis"),
     ("methods",),
     ("training",),

@@ -19,7 +19,7 @@ from resight.encoders import Encoder
 
 COMMANDS = (
     "train", "demo", "bench", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "watch",
-    "study", "search", "identify", "check", "synth", "thin", "methods", "recipes",
+    "study", "search", "identify", "ingest", "check", "synth", "thin", "methods", "recipes",
 )  # fmt: skip
 #: Commands that compute with a model, each with what it needs besides a run folder.
 COMPUTING = {

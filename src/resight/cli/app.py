@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from resight import __version__
-from resight.cli import catalogue, data, gallery, scores, show, study, training, using
+from resight.cli import catalogue, data, gallery, scores, show, study, training, using, video
 
 
 class _Plain:
@@ -49,7 +49,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "What a run learned": (show.report, show.watch),
     "Studies": (study.study,),
     "Galleries": (gallery.search, gallery.identify),
-    "Crops": (data.check, data.synth, data.thin),
+    "Crops": (video.ingest, data.check, data.synth, data.thin),
     "Lists": (catalogue.methods, catalogue.recipes),
 }
 for _title, _commands in _GROUPS.items():

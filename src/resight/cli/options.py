@@ -42,7 +42,7 @@ FormatOption = Annotated[
     typer.Option(
         metavar="NAME",
         help="Format of the data: auto, market1501, dukemtmc, msmt17, veri776, cuhk03-np, personx, ward, folder, "
-        "identities, csv or parquet.",
+        "identities, sightings, csv or parquet.",
     ),
 ]
 SplitOption = Annotated[

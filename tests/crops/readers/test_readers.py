@@ -331,7 +331,7 @@ def test_dates_are_no_ward_names(tmp_path: Path) -> None:
 
 def test_every_format_has_a_line_about_it() -> None:
     assert list(FORMATS) == [
-        "market1501", "dukemtmc", "msmt17", "veri776", "cuhk03-np", "personx", "ward", "folder", "identities", "csv",
-        "parquet",
+        "market1501", "dukemtmc", "msmt17", "veri776", "cuhk03-np", "personx", "ward", "folder", "identities",
+        "sightings", "csv", "parquet",
     ]  # fmt: skip
     assert all(about.endswith(".") and "\n" not in about for _, about in FORMATS.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from resight.crops.readers.datasets import (
     read_msmt17,
     refuse_tree_inside,
 )
-from resight.crops.readers.files import list_folders, list_images
+from resight.crops.readers.files import list_folders, list_images, require_folder
 from resight.crops.readers.folder import read_folder, read_identities
 from resight.crops.readers.tabular import read_csv, read_parquet, write_table
 from resight.crops.splits import identity_split
@@ -31,6 +32,17 @@ class Format(NamedTuple):
 
     read: Callable[[Path], CropTable]
     about: str
+
+
+#: The file by which a folder of sightings is known, and the table in it.
+SIGHTINGS, SIGHTINGS_TABLE = "sightings.json", "crops.parquet"
+
+
+def _read_sightings(path: Path) -> CropTable:
+    require_folder(path)
+    if not (path / SIGHTINGS_TABLE).is_file():
+        raise ResightError(f"{path} has no {SIGHTINGS_TABLE}: 'resight ingest' wrote no crop into it.")
+    return replace(read_parquet(path / SIGHTINGS_TABLE), source="sightings")
 
 
 #: Every format by name.
@@ -48,6 +60,7 @@ FORMATS: dict[str, Format] = {
     "ward": Format(partial(read_layout, name="ward"), "WARD: one folder of files as 000100020003.jpg."),
     "folder": Format(read_folder, "Your own images in one folder, or in one sub-folder per camera."),
     "identities": Format(read_identities, "Your own labelled images in one sub-folder per identity."),
+    "sightings": Format(_read_sightings, "A folder that 'resight ingest' made of videos."),
     "csv": Format(read_csv, "A CSV file with the column path, and any of camera, identity, time, track, split."),
     "parquet": Format(read_parquet, "The same columns in a Parquet file."),
 }
@@ -109,6 +122,8 @@ def detect_format(path: str | Path) -> str:
         if name is None:
             raise ResightError(f"{path} is a file, but neither .csv nor .parquet: give a folder of crops or a table.")
         return name
+    if (path / SIGHTINGS).is_file():
+        return "sightings"
     if name := layout_of_tree(path):
         return name
     refuse_tree_inside(path)
