@@ -137,9 +137,10 @@ def cluster_crops(
     automatic = find_k1 or find_eps
     longest = longest_list(k1)
     check_depths(longest, k2)
-    _, min_samples = check_density(0.5 if find_eps else eps, min_samples)
-    if not find_eps and eps >= 1:
-        raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {eps:g}.")
+    limit: Any = 0.5 if find_eps else eps
+    limit, min_samples = check_density(limit, min_samples)
+    if limit >= 1:
+        raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {limit:g}.")
     neighbours = features
     if not isinstance(features, Neighbours):
         neighbours = find_neighbours(
@@ -148,7 +149,7 @@ def cluster_crops(
     facts = {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall}
     sentences: tuple[str, ...] = ()
     if automatic:
-        tried = {"k1": K1_GRID if find_k1 else (longest,), "eps": EPS_GRID if find_eps else (eps,)}
+        tried: dict[str, Any] = {"k1": K1_GRID if find_k1 else (longest,), "eps": EPS_GRID if find_eps else (limit,)}
         examined = examine_settings(
             neighbours, **tried, k2=k2, min_samples=min_samples, camera=camera if centre_cameras else None
         )
