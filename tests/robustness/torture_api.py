@@ -216,7 +216,7 @@ def _clustering() -> Iterator[Case]:
     )  # fmt: skip
     yield from vary(
         "cluster_crops, settings chosen", clustering.cluster_crops,
-        {"features": near, "k1": "auto", "k2": 2, "eps": "auto", "min_samples": 2},
+        {"features": nearest_neighbours(features, ROWS), "k1": "auto", "k2": 2, "eps": "auto", "min_samples": 2},
         {"features": no_neighbours, "k2": TOO_LOW, "min_samples": FROM_ONE},
     )  # fmt: skip
     yield from vary(
