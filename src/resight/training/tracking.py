@@ -53,7 +53,14 @@ class Tracker:
         settings = {name: str(value) for name, value in flatten(self._config.model_dump()).items()}
         with self._explained():
             self._accelerator = Accelerator(log_with=self._config.tracker, project_dir=str(self._run.path))
-            self._accelerator.init_trackers("resight", settings)
+            self._accelerator.init_trackers("resight", settings, init_kwargs=self._named())
+
+    def _named(self) -> dict[str, dict[str, str]]:
+        """What makes the tracker call the run as its folder is called; TensorBoard does so without."""
+        name = self._run.path.resolve().name
+        return {"wandb": {"wandb": {"name": name}}, "mlflow": {"mlflow": {"run_name": name}}}.get(
+            self._config.tracker, {}
+        )
 
     def log(self, record: dict[str, Any]) -> None:
         """Sends the numbers of an epoch's metrics.
