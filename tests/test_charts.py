@@ -76,3 +76,10 @@ def test_without_matplotlib_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ResightError, match=r"pip install 'resight\[report\]'"):
         charts.line_chart({"a": ([1], [1])})
+
+
+def test_a_single_epoch_has_one_mark_on_its_axis() -> None:
+    figure = charts.line_chart({"mAP": ([6], [0.4])})
+    figure.canvas.draw()
+    low, high = figure.axes[0].get_xlim()
+    assert [tick for tick in figure.axes[0].get_xticks() if low <= tick <= high] == [6]

@@ -182,7 +182,10 @@ def line_chart(
     if x == "epoch":
         from matplotlib.ticker import MaxNLocator
 
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        epochs = [place for places, _ in series.values() for place in places]
+        if epochs and max(epochs) - min(epochs) < 1:  # whole numbers only, for a single epoch, too
+            axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     return figure
 
 

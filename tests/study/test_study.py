@@ -106,6 +106,17 @@ def place(
     return Place(out, Crops(painted, train_identities=7), changes=CHANGES, jobs=2)
 
 
+def test_a_row_alone_leaves_the_others_in_the_table(
+    in_process: Callable[..., tuple[int, str, str]], painted: Path, file: Path, place: Place
+) -> None:
+    words = ("study", file, "--data", painted, "--train-identities", 7, "--out", place.out, "--row", "high", "-q")
+    status, _, told = in_process(*words, "--table", *(f"{name}={value}" for name, value in CHANGES.items()))
+    assert status == 0, told
+    text = (place.out / "toy" / "table.md").read_text(encoding="utf-8")
+    assert "| low | 1 |" in text
+    assert "| high | 1 |" in text
+
+
 def test_a_study_writes_its_table_and_figures(toy: Study, place: Place) -> None:
     results, files = write_results(toy, place)
     names = {file.name for file in files}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -129,6 +129,9 @@ def study(
         for one in chosen.rows:  # a slip in a setting is said before anything is made
             if one.score is None:
                 chosen.config(one, 0, changes=changes)
+        if rows:  # the table has the other rows, too, but those that these settings make impossible
+            shown = [one for one in sized.rows if one.name in rows or _possible(sized, one, changes)]
+            sized = sized.model_copy(update={"rows": shown})
         place = Place(
             out,
             None if data is None else Crops(data, format, train_identities),
@@ -145,6 +148,7 @@ def study(
         failed = [] if table else run_study(chosen, place, seeds=seeds)
         results, files = write_results(sized, place, seeds=seeds)
     head, lines = results.table()
+    lines = [cells for cells in lines if cells[1] != "0"]  # table.md has those that are not finished, too
     print_table(head, lines, title=f"{chosen.title} ({chosen.paper}{', quick size' if quick else ''})", words=1)
     print_text(chosen.about.strip())
     print(f"In {files[0].parent}: {', '.join(file.name for file in files)}.")
@@ -154,3 +158,14 @@ def study(
             f"{len(failed)} of the runs failed, and the table is without them. Their logs say why: {names}. The same "
             "command goes on."
         )
+
+
+def _possible(study: Any, row: Any, changes: dict[str, Any]) -> bool:
+    """Whether a row can be run with some settings."""
+    from resight.errors import ResightError
+
+    try:
+        study.config(row, 0, changes=changes)
+    except ResightError:
+        return False
+    return True

@@ -143,7 +143,7 @@ def cost(seen: RunView, pictures: Pictures) -> Section | None:
         steps = [line["steps"] for line in seen.metrics if isinstance(line.get("steps"), int)]
         iterations = steps[-1] if steps else seen.config.sampling.iterations
         if iterations and "train" in stages:
-            rows.append(["a step", f"{np.mean(stages['train']) / iterations:.3f} s"])
+            rows.append(["per step", f"{np.mean(stages['train']) / iterations:.3f} s"])
     if (peak := seen.run.peak_mib()) is not None:
         rows.append(["most memory held", f"{peak / 1024:.1f} GiB"])
     blocks = [Block(table=(["", ""], rows))]
