@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -246,6 +247,20 @@ def test_settings_that_may_change_are_written_down_once(run: RunFolder, table: C
     assert json.loads(line)["changed"].keys() == changes.keys()
     assert yaml.safe_load(run.config_file.read_text())["optimizer"]["lr"] == 1e-4
     assert run.read_metrics()[-1]["lr"] == 1e-4
+
+
+def test_a_run_of_a_version_with_fewer_settings_goes_on(run: RunFolder, table: CropTable) -> None:
+    """As an earlier version left it: some settings are neither in config.yaml nor in the checkpoint."""
+
+    def earlier(settings: dict[str, Any]) -> dict[str, Any]:
+        method = {name: value for name, value in settings["method"].items() if name != "offline_weight"}
+        return {name: value for name, value in settings.items() if name != "pseudo_cameras"} | {"method": method}
+
+    edit(run.config_file, lambda text: yaml.safe_dump(earlier(yaml.safe_load(text))))
+    edit_checkpoint(run, lambda state: state | {"settings": earlier(state["settings"])})  # type: ignore[arg-type]
+    resight.train(METHOD, table, run.path, settings={"epochs": 3}, resume=True)
+    (line,) = run.changes_file.read_text().splitlines()
+    assert json.loads(line)["changed"].keys() == {"epochs"}
 
 
 @pytest.mark.parametrize(

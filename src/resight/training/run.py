@@ -75,6 +75,14 @@ def _fixed_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     return "; ".join(pairs[:4]) + (f"; and {len(pairs) - 4} more" if len(pairs) > 4 else "")
 
 
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a checkpoint, and the defaults of those that came after it; as they are if they fit no more."""
+    try:
+        return TrainConfig.model_validate(settings).model_dump(mode="json") if settings else settings
+    except (ValueError, KeyError, TypeError, ResightError):
+        return settings
+
+
 def _in_short(error: Exception) -> str:
     """What an error says, on one line."""
     if isinstance(error, ValidationError):
@@ -287,7 +295,7 @@ class RunFolder:
                 "replaces the run."
             )
         state = self.load_checkpoint()
-        saved = state.get("settings", {})
+        saved = _with_defaults(state.get("settings", {}))
         if saved and (fixed := _fixed_changes(saved, config.model_dump(mode="json"))):
             raise ResightError(
                 f"{self.config_file} was edited, or {self.checkpoint_file.name} is another run's: the settings differ "
@@ -314,7 +322,7 @@ class RunFolder:
         for file in (self.metrics_file, self.timings_file):
             os.truncate(file, state["lines"][file.name])
         new = config.model_dump(mode="json")
-        before = state.get("settings") or self.read_config().model_dump(mode="json")
+        before = _with_defaults(state.get("settings", {})) or self.read_config().model_dump(mode="json")
         changed = differing_settings(before, new)
         if changed:
             line = json.dumps({"after_epoch": state["epoch"], "changed": changed})
