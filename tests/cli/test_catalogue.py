@@ -75,7 +75,7 @@ def test_settings_of_a_method(resight: Callable[..., tuple[int, str, str]]) -> N
     out = resight("recipes", "pplr", "--settings")[1]
     heads = [line for line in out.splitlines() if re.match(r"\S+=", line)]
     assert [line.partition("=")[0] for line in heads] == [setting.name for setting in describe_settings("pplr")]
-    assert any(line.startswith("clustering.eps=0.55    (number > 0") for line in heads)
+    assert any(line.startswith("clustering.eps=0.55    (number > 0 and < 1 or auto)") for line in heads)
     out = resight("recipes", "cluster_contrast", "--settings", "--show", "cameras")[1]
     assert "clustering.eps=0.5    " in out
     assert "their values in the recipe 'cameras'" in out

@@ -145,7 +145,7 @@ def test_every_setting_is_read_by_some_method() -> None:
         ("adtc", "encoder.neck", "true or false"),
         ("adtc", "encoder.weights", "text"),
         ("supervised", "optimizer.step_epochs", "whole number > 0 or list of whole number > 0"),
-        ("supervised", "augmentation.erase_area", "2 times number"),
+        ("supervised", "augmentation.erase_area", "2 times number ≥ 0 and ≤ 1"),
     ],
 )
 def test_the_values_that_a_setting_can_have_in_words(method: str, name: str, allowed: str) -> None:

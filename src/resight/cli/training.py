@@ -42,7 +42,7 @@ def train(
     method: Annotated[
         str | None,
         typer.Argument(
-            metavar="[METHOD]",
+            metavar="METHOD",
             help="The method; 'resight methods' lists them. If not given, one that suits the crops is chosen, with its "
             "recipe.",
             show_default=False,

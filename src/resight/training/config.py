@@ -191,6 +191,7 @@ def describe_values(field: FieldInfo) -> str:
 
 def _describe_bounds(metadata: Iterable[Any]) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    metadata = [part for item in metadata for part in (item.metadata if isinstance(item, FieldInfo) else [item])]
     bounds = [
         f"{sign} {getattr(item, name):g}" for item in metadata for name, sign in signs.items() if hasattr(item, name)
     ]
