@@ -446,7 +446,8 @@ def epochs_within(
         ResightError: not even one epoch fits; or as for :func:`measure`.
     """
     start = time.perf_counter()
-    crops, tested = len(table.subset(TRAIN)), len(table) - len(table.subset(TRAIN))
+    crops = len(table.subset(TRAIN))
+    tested = len(table) - crops
     cost = measure(config, crops=max(crops, _LEAST), steps=4, device=device, reporter=reporter)
     scorings = 1 + (config.epochs // config.evaluate_every + 1 if config.evaluate_every else 0)
     once = tested / cost.embed_images * scorings + crops * _READ_SECONDS

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from resight.clustering.jaccard import distances_of_weights, join_rows
+from resight.clustering.jaccard import distances_of_weights, join_rows, rows_per_chunk
 from resight.clustering.search import Search, UnitRows, nearest_neighbours, unit_rows
 from resight.common.checks import as_array, instance, number, one_of, whole
 from resight.common.memory import available_memory
@@ -80,19 +80,13 @@ def camera_neighbours(
     Raises:
         ResightError: An argument is out of range, there is not one camera per crop, or the features are not usable.
     """
-    from resight.clustering.labels import check_cameras
+    from resight.clustering.labels import camera_groups
     from resight.clustering.search.neighbours import APPROXIMATE_ABOVE
 
     intra_k1, inter_k1 = whole("clustering.intra_k1", intra_k1), whole("clustering.inter_k1", inter_k1)
     one_of("clustering.search", search, ("auto", "exact", "approximate"))
     rows = unit_rows(features)
-    cameras = check_cameras(camera)
-    if cameras.shape != (len(rows),):
-        raise ResightError(
-            f"There are {len(rows)} features, but the cameras have shape {cameras.shape}: give one camera per crop."
-        )
-    _, group = np.unique(cameras, return_inverse=True)
-    group = np.ascontiguousarray(group.reshape(-1), np.int32)
+    group = np.ascontiguousarray(camera_groups(camera, len(rows)), np.int32)
     size = len(rows)
     within = np.full((size, min(intra_k1 + 1, size)), -1, np.int32)
     within_distances = np.full(within.shape, np.inf, np.float32)
@@ -205,7 +199,7 @@ def camera_weights(neighbours: Any, *, intra_k2: int = 2, inter_k2: int = 4) -> 
         or not (lists[0][:, 0] == np.arange(size)).all()
     ):
         raise ResightError("These are no lists of neighbours within and across cameras: camera_neighbours makes them.")
-    chunk = max(256, size // 512)
+    chunk = rows_per_chunk(size)
     weights = join_rows(map_rows(lambda start, stop: kernels.weights(*lists, start, stop), size, chunk=chunk), size)
     starts, columns, values = weights.indptr, weights.indices, weights.data
 

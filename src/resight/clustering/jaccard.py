@@ -110,7 +110,7 @@ def neighbour_weights(
         def work(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
             return _kernels.reciprocal_rows(indices, start, stop, size)
 
-        parts = list(map_rows(work, num_points, chunk=_chunk(num_points)))
+        parts = list(map_rows(work, num_points, chunk=rows_per_chunk(num_points)))
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     full_counts, full = reciprocal(depth)
@@ -121,14 +121,14 @@ def neighbour_weights(
             data, norm, indices, distances, full_counts, full, half_counts, half, scale, start, stop
         )
 
-    weights = join_rows(map_rows(weigh, num_points, chunk=_chunk(num_points)), num_points)
+    weights = join_rows(map_rows(weigh, num_points, chunk=rows_per_chunk(num_points)), num_points)
     if k2 > 1:
         indptr, columns, values = weights.indptr, weights.indices, weights.data
 
         def average(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             return _kernels.mean_rows(indptr, columns, values, neighbours.indices, min(k2, neighbours.k), start, stop)
 
-        weights = join_rows(map_rows(average, num_points, chunk=_chunk(num_points)), num_points)
+        weights = join_rows(map_rows(average, num_points, chunk=rows_per_chunk(num_points)), num_points)
     return weights
 
 
@@ -180,7 +180,7 @@ def jaccard_chunks(
             stop,
         )
 
-    return map_rows(work, chosen.shape[0], chunk=_chunk(weights.shape[0]))
+    return map_rows(work, chosen.shape[0], chunk=rows_per_chunk(weights.shape[0]))
 
 
 def check_neighbours(neighbours: Neighbours) -> None:
@@ -216,7 +216,7 @@ def check_depths(k1: int, k2: int) -> tuple[int, int]:
     return k1, k2
 
 
-def _chunk(num_points: int) -> int:
+def rows_per_chunk(num_points: int) -> int:
     """Rows in a range: enough that allocating N entries of scratch per range costs little."""
     return max(256, num_points // 512)
 

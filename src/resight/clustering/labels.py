@@ -234,13 +234,7 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
         ResightError: There is not one camera per crop, or the features are not usable.
     """
     rows = unit_rows(features)
-    cameras = check_cameras(camera)
-    if cameras.shape != (len(rows),):
-        raise ResightError(
-            f"There are {len(rows)} features, but the cameras have shape {cameras.shape}: give one camera per crop."
-        )
-    _, group = np.unique(cameras, return_inverse=True)
-    group = group.reshape(-1)
+    group = camera_groups(camera, len(rows))
     blocks = [slice(first, first + _BLOCK) for first in range(0, len(rows), _BLOCK)]
     mean = np.zeros((int(group.max()) + 1, rows.dim))
     for block in blocks:
@@ -257,6 +251,16 @@ def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
         result[block] = part
         result[block][left] = moved[left] / norm[left, None]
     return result
+
+
+def camera_groups(camera: Any, crops: int) -> np.ndarray:
+    """``(N,)`` int64 cameras numbered from 0; raises a :class:`ResightError` unless there is one for each crop."""
+    cameras = check_cameras(camera)
+    if cameras.shape != (crops,):
+        raise ResightError(
+            f"There are {crops} features, but the cameras have shape {cameras.shape}: give one camera per crop."
+        )
+    return np.asarray(np.unique(cameras, return_inverse=True)[1].reshape(-1))
 
 
 def check_cameras(camera: Any) -> np.ndarray:
