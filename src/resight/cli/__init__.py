@@ -27,14 +27,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # such images are named among the unreadable ones
-    with stopped_by_signals() as stops:
+    with stopped_by_signals() as stopped:
         try:
             from resight.cli.app import app
 
             app()
         except BaseException as error:
             # an error that a stop led to, such as a terminal that is gone, is not what happened
-            sentences, status = _explain_stop(stops[0]) if stops else _explain(error)
+            stop = stopped()
+            sentences, status = _explain_stop(stop) if stop else _explain(error)
             if not sentences:
                 raise
             sentences = _of_process(sentences)
