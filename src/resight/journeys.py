@@ -71,6 +71,24 @@ class Whereabouts:
         return datetime.fromtimestamp(value, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def check_followed(table: CropTable) -> np.ndarray:
+    """The cameras of a table whose identities can be followed.
+
+    Raises:
+        ResightError: there are no cameras or no times, or the times count frames of each camera by itself.
+    """
+    instance("table", table, CropTable, "read_crops makes one")
+    camera = table.require("camera", "A journey")
+    table.require("time", "A journey")
+    if not table.one_clock:
+        raise ResightError(
+            f"The times of {table.root}, read as '{table.source}', count frames of each camera by itself, so they say "
+            "nothing about ways between cameras: give a table with times of one clock, or a folder that 'resight "
+            "ingest' made."
+        )
+    return camera
+
+
 def follow(
     table: CropTable, labels: np.ndarray, features: np.ndarray | None = None, *, gap: float | None = None
 ) -> Whereabouts:
@@ -87,15 +105,7 @@ def follow(
         ResightError: there are no cameras, no times or no identities, or the times count frames of each camera by
             itself.
     """
-    instance("table", table, CropTable, "read_crops makes one")
-    camera = table.require("camera", "A journey")
-    table.require("time", "A journey")
-    if not table.one_clock:
-        raise ResightError(
-            f"The times of {table.root}, read as '{table.source}', count frames of each camera by itself, so they say "
-            "nothing about ways between cameras: give a table with times of one clock, or a folder that 'resight "
-            "ingest' made."
-        )
+    camera = check_followed(table)
     labels = integers("The identities", labels, len(table))
     if labels.max(initial=-1) < 0:
         raise ResightError("No crop has an identity, so there are no journeys: cluster with other settings.")
@@ -237,7 +247,9 @@ def write_journeys(to: Path, found: Whereabouts, *, ending: str = "csv") -> list
         },
     )
     shown = sorted(found.journeys[:SHOWN], key=lambda way: way.cluster)
-    title = "Where identities were seen" if len(found.journeys) <= SHOWN else f"{SHOWN} of {len(found.journeys)} identities"
+    title = (
+        "Where identities were seen" if len(found.journeys) <= SHOWN else f"{SHOWN} of {len(found.journeys)} identities"
+    )
     chart = journey_chart({str(way.cluster): way.stays for way in shown}, found.names, by="camera", title=title)
     save_chart(files[2], chart)
     return files
