@@ -196,14 +196,19 @@ def test_a_full_disk_of_the_server_is_told_and_nothing_is_lost(
     acknowledged = 0
     with Gallery.create(address, run, device="cpu", thumbnails=str(tmp_path / "thumbnails")) as gallery:
         info = gallery.info()
-        with pytest.raises(ResightError, match=r"(the disk is full|cannot be used)"):
-            for start in range(0, 1_000_000, 2_000):
+
+        def add_until_it_is_full() -> None:
+            nonlocal acknowledged
+            while acknowledged < 1_000_000:
                 gallery.add_embeddings(
                     rng.normal(size=(2_000, info["dim"])).astype(np.float32),
                     fingerprint=info["model"],
-                    digests=[f"{place:032d}" for place in range(start, start + 2_000)],
+                    digests=[f"{place:032d}" for place in range(acknowledged, acknowledged + 2_000)],
                 )
-                acknowledged = start + 2_000
+                acknowledged += 2_000
+
+        with pytest.raises(ResightError, match=r"(the disk is full|cannot be used)"):
+            add_until_it_is_full()
     assert acknowledged
     subprocess.run(["mount", "-o", "remount,size=300m", str(folder)], check=True)
     for _ in range(50):  # a server that ended restores itself
