@@ -476,16 +476,25 @@ def journey_chart(
     axes.tick_params(axis="y", length=0)
     axes.set_title(title)
     if dated:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-        locator = AutoDateLocator(maxticks=7)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        x = f"{x}, UTC"
+        x = _dated(axes, x, [moment for stay in stays for moment in stay[1:3]])
     axes.set_xlabel(x)
     if by == "identity":
         figure.legend(fontsize=8, loc="outside lower center", ncols=min(6, max(1, len(names))))
     return figure
+
+
+def _dated(axes: Axes, x: str, times: Sequence[float]) -> str:
+    """Writes the times of an axis as times of day, with the date where there are several; returns its title."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
+
+    locator = AutoDateLocator(maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    first, last = (np.datetime64(round(1000 * moment), "ms") for moment in (min(times), max(times)))
+    if first.astype("M8[D]") != last.astype("M8[D]"):
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        return f"{x}, UTC"
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if max(times) - min(times) < 1800 else "%H:%M"))
+    return f"{x} on {first.astype('M8[D]')}, UTC"
 
 
 def _rows_of_clusters(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from resight.analysis import Journey, Move, Transition, moves, shortest_times, transitions, weigh_impossible
+from resight.analysis import STAY, Journey, Move, Transition, moves, shortest_times, transitions, weigh_impossible
 from resight.analysis import journeys as find_journeys
 from resight.charts import COLOURS, is_clock, journey_chart, save_chart
 from resight.clustering import PseudoLabels, cluster_crops, find_neighbours, longest_list
@@ -99,7 +99,8 @@ def follow(
             of the tracks.
         labels: ``(N,)`` identities from 0, -1 for none.
         features: ``(N, D)`` embeddings, by which confident moves are told from others (:func:`resight.analysis.moves`).
-        gap: A stay ends where its camera saw nothing of the identity for longer than this.
+        gap: A stay ends where its camera saw nothing of the identity for longer than this. If not given:
+            :data:`resight.analysis.STAY` where times are seconds since 1970, else a stay ends at another camera only.
 
     Raises:
         ResightError: there are no cameras, no times or no identities, or the times count frames of each camera by
@@ -110,6 +111,7 @@ def follow(
     if labels.max(initial=-1) < 0:
         raise ResightError("No crop has an identity, so there are no journeys: cluster with other settings.")
     begin, until = times_of(table)
+    gap = STAY if gap is None and is_clock(begin) else gap
     found = find_journeys(labels, camera, begin, until=until, gap=gap, most=None)
     if features is None:
         return Whereabouts(table, labels, found, moves(found))

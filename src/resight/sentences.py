@@ -19,6 +19,12 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.1f}"
 
 
+def counted(number: int, word: str) -> str:
+    """A number with its word, as in ``1 camera`` or ``3 identities``."""
+    plural = f"{word[:-1]}ies" if word.endswith("ty") else f"{word}s"
+    return f"{number} {word if number == 1 else plural}"
+
+
 def describe_scores(scores: Mapping[str, Any]) -> str:
     """What scores depend on, in one sentence: the crops, the protocol, and the labels that training used.
 

@@ -3,6 +3,7 @@
 from resight.analysis.cameras import CameraConfusion, camera_confusion, camera_mixture
 from resight.analysis.clusters import confidence, distance_order
 from resight.analysis.journeys import (
+    STAY,
     Journey,
     Move,
     Transition,
@@ -15,6 +16,7 @@ from resight.analysis.journeys import (
 from resight.analysis.plane import plane
 
 __all__ = [
+    "STAY",
     "CameraConfusion",
     "Journey",
     "Move",

@@ -14,6 +14,8 @@ from resight.errors import ResightError
 
 #: Camera, first and last time, and number of crops.
 Stay = tuple[int, float, float, int]
+#: Seconds after which a stay in a camera is over where times are seconds, unless another number is asked for.
+STAY = 30.0
 #: Confident moves between two cameras from which their times are believed.
 ENOUGH = 10
 _BLOCK = 1024  # stays compared at once

@@ -239,7 +239,8 @@ def journeys(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="A stay ends where its camera saw nothing for longer: 90s, 5min. Only at another camera if not given.",
+            help="A stay ends where its camera saw nothing for longer: 90s, 5min. If not given 30s, or only at another "
+            "camera where times are no seconds since 1970.",
             show_default=False,
         ),
     ] = None,
@@ -274,7 +275,7 @@ def journeys(
     from resight.common.files import make_folder
     from resight.errors import ResightError
     from resight.ingest import parse_duration
-    from resight.sentences import TRANSITION_HEAD, transition_rows
+    from resight.sentences import TRANSITION_HEAD, counted, transition_rows
 
     weight = number("--impossible", impossible, least=0, most=1)
     longest = None if gap is None else parse_duration(gap)
@@ -316,7 +317,7 @@ def journeys(
             else "All moves are counted: a table of identities has no embeddings to tell which are confident."
         )
     if counts:
-        where = f"Boxes of {counts['sources']} sources are in {to / 'boxes'}"
+        where = f"Boxes of {counted(counts['sources'], 'source')} are in {to / 'boxes'}"
         filmed = f", {counts['frames']} frames of video in {to / 'video'}" if video else ""
         print_text(f"{where}{filmed}.")
         if apart := counts["apart"]:
@@ -377,6 +378,7 @@ def _propose(
 def _print_journeys(found: Whereabouts, identities: int = 20, stays: int = 5) -> None:
     """The journeys of some identities, those with the most cameras first."""
     from resight.cli.tables import print_table
+    from resight.sentences import counted
 
     rows = []
     for way in found.journeys[:identities]:
@@ -391,8 +393,9 @@ def _print_journeys(found: Whereabouts, identities: int = 20, stays: int = 5) ->
     stay_count = sum(len(way.stays) for way in found.journeys)
     several = sum(len({stay[0] for stay in way.stays}) > 1 for way in found.journeys)
     title = (
-        f"{len(found.journeys)} identities, {stay_count} stays in {len(found.names)} cameras; {several} identities in "
-        f"several cameras; {int((found.labels < 0).sum())} crops in none"
+        f"{counted(len(found.journeys), 'identity')}, {counted(stay_count, 'stay')} in "
+        f"{counted(len(found.names), 'camera')}; {counted(several, 'identity')} in several cameras; "
+        f"{counted(int((found.labels < 0).sum()), 'crop')} in none"
     )
     head = ["identity", "crops", "camera: from, to" + (" (UTC)" if found.clock else "")]
     print_table(head, rows, title=title)

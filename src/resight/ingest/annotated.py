@@ -236,7 +236,7 @@ def _drawn(frame: Frame, boxes: Boxes, least: int, palette: Sequence[tuple[int, 
     cv2 = package("cv2")
     image = np.array(frame.image)
     size = max(image.shape[0] / 900, 0.45)
-    line = max(1, round(2.2 * size))
+    line = max(2, round(2.2 * size))
     for corners, number in zip(boxes.corners, boxes.track.tolist(), strict=True):
         left, top, right, bottom = (round(float(value)) for value in corners)
         known = number < least
@@ -244,11 +244,11 @@ def _drawn(frame: Frame, boxes: Boxes, least: int, palette: Sequence[tuple[int, 
         cv2.rectangle(image, (left, top), (right, bottom), colour, line)
         if not known:
             continue
-        (width, height), below = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, size, line)
+        (width, height), below = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, size, line - 1)
         floor = max(top, height + below)  # a box at the upper edge has its number inside
         cv2.rectangle(image, (left, floor - height - below), (left + width + 4, floor), colour, cv2.FILLED)
         bright = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140
         ink = (0, 0, 0) if bright else (255, 255, 255)
         place = (left + 2, floor - below // 2 - 1)
-        cv2.putText(image, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, ink, line, cv2.LINE_AA)
+        cv2.putText(image, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, size, ink, line - 1, cv2.LINE_AA)
     return image
