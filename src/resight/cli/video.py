@@ -284,8 +284,11 @@ def journeys(
     said: list[str] = []
     with reporter(quiet) as report:
         from resight.export import write_clusters
+        from resight.ingest.annotated import opened_sightings
         from resight.journeys import follow, read_identities, write_boxes, write_journeys
 
+        if data is not None and (boxes or video):
+            opened_sightings(data, videos=video)  # before any work is done
         make_folder(to)
         if source.is_file():
             if weight < 1 or settings:

@@ -43,6 +43,24 @@ class NumberedSource:
     apart: int = 0
 
 
+def opened_sightings(folder: Path, *, videos: bool = False) -> Sightings:
+    """A folder of sightings whose boxes, and perhaps videos, can be written with identities.
+
+    Raises:
+        ResightError: it was not made by ``resight ingest``, or a video is not as it was; see :func:`open_numbered`.
+    """
+    if not (folder / MARKER).is_file():
+        raise ResightError(
+            f"{folder} was not made by 'resight ingest', so there are no boxes: give the folder of sightings (--data)."
+        )
+    store = Sightings(folder)
+    if videos:
+        package("cv2")
+        for number, source in store.sources.items():
+            open_numbered(NumberedSource(store.boxes_file(number).stem, source, {}))
+    return store
+
+
 def number_boxes(folder: Path, identity: Mapping[str, int]) -> tuple[list[NumberedSource], int]:
     """The boxes of a folder of sightings with identities in place of tracks.
 
@@ -59,11 +77,7 @@ def number_boxes(folder: Path, identity: Mapping[str, int]) -> tuple[list[Number
     Raises:
         ResightError: it is no such folder, it holds none of these crops, or a file of boxes is damaged.
     """
-    if not (folder / MARKER).is_file():
-        raise ResightError(
-            f"{folder} was not made by 'resight ingest', so there are no boxes: give the folder of sightings (--data)."
-        )
-    store = Sightings(folder)
+    store = opened_sightings(folder)
     votes: defaultdict[int, Counter[int]] = defaultdict(Counter)
     known = 0
     for row in read_rows(folder):
