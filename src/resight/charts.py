@@ -523,6 +523,8 @@ def _rows_of_cameras(
     place: Mapping[int, int],
     at: Callable[[float], Any],
 ) -> None:
+    from matplotlib.patheffects import withStroke
+
     for number, (name, stays) in enumerate(ways.items()):
         style = _style_of(number)
         offset = -0.36 + 0.72 * (number + 0.5) / len(ways)  # each has its height within all rows
@@ -543,7 +545,7 @@ def _rows_of_cameras(
             if camera != before:
                 axes.annotate(
                     name, (at(first), height), xytext=(-4, 0), textcoords="offset points", ha="right", va="center",
-                    fontsize=7, color=style["color"],
+                    fontsize=7, color=style["color"], path_effects=[withStroke(linewidth=2, foreground="white")],
                 )  # fmt: skip
             before = camera
 

@@ -75,8 +75,8 @@ def describe_tracks(labels: PseudoLabels, table: CropTable) -> str:
         return "The crops have tracks, which were not used."
     divided, overlapping = (int(labels.facts[f"tracks_{name}"]) for name in ("divided", "overlapping"))
     return (
-        f"Tracks have one identity each: {divided} were in several clusters or partly in none, and {overlapping} pairs "
-        "that overlap in time in one camera shared one."
+        f"Each track has one identity: {counted(divided, 'track')} had crops in several clusters, or some in none, and "
+        f"{counted(overlapping, 'pair')} of tracks that overlap in time in one camera shared a cluster."
     )
 
 

@@ -55,7 +55,7 @@ def test_tracks_in_clusters_and_embeddings(run: Path, timed: Path, tmp_path: Pat
     words = ("cluster", run, *few, "--data", timed, "--to", tmp_path / "c.csv", "-q")
     status, out, err = resight(*words)
     assert status == 0, err
-    assert "Tracks have one identity each: " in out
+    assert "Each track has one identity: " in out
     found = {}
     for row in rows_of(tmp_path / "c.csv"):
         found.setdefault((row["camera"], row["track"]), set()).add(row["cluster"])

@@ -105,7 +105,7 @@ def test_other_numbers_of_crops_are_refused() -> None:
         respect_tracks([0, 0], np.eye(2), tracks)
     with pytest.raises(ResightError, match="3 crops"):
         tracks.means(np.eye(2))
-    with pytest.raises(ResightError, match="one each"):
+    with pytest.raises(ResightError, match="one number each"):
         Tracks.of([0, 0, 1], None, [1.0])
 
 

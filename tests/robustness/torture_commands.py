@@ -198,7 +198,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         stage, "evaluate", lambda: ["evaluate", run, "--data", data, "--train-identities", 3, *cache],
         {"RUN": (1, paths("run")), "--data": (*paths("crops"), stage.plain, stage.cameras), **shared, **split,
          "--ap": (*NO_WORD, "STANDARD"), "--rerank --k1": NO_COUNT, "--rerank --k2": NO_COUNT,
-         "--rerank --lambda": (*NO_NUMBER, "1.1"), "--k1": ("0", "-1", "abc", ""), "--lambda": ("-1", "nan", "inf",
+         "--rerank --lambda": (*NO_NUMBER, "1.1"), "+": ("--tracks",), "--k1": ("0", "-1", "abc", ""), "--lambda": ("-1", "nan", "inf",
          "2")},
         {"--json": ((),), "--rerank": ((),), "--clustering": ((),), "--ap": (("trapezoidal",),),
          "--rerank --k1": (("1000",),), "--rerank --lambda": (("0",), ("1",))},

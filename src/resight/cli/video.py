@@ -379,7 +379,7 @@ def _propose(
     return found, said
 
 
-def _print_journeys(found: Whereabouts, identities: int = 20, stays: int = 5) -> None:
+def _print_journeys(found: Whereabouts, identities: int = 12, stays: int = 5) -> None:
     """The journeys of some identities, those with the most cameras first."""
     from resight.cli.tables import print_table
     from resight.sentences import counted

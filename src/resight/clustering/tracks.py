@@ -55,19 +55,23 @@ class Tracks:
             ResightError: The columns are not numbers of equal length.
         """
         track = integers("The tracks", track)
-        keys = np.stack([np.zeros_like(track) if camera is None else integers("The cameras", camera), track], axis=1)
+        size = len(track)
+        own = np.zeros_like(track) if camera is None else integers("The cameras", camera, size)
+        keys = np.stack([own, track], axis=1)
         alone = np.flatnonzero(track < 0)
         keys[alone, 1] = -1 - np.arange(len(alone))
         _, crop, of_crop = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         of_crop = of_crop.reshape(-1).astype(np.int64)
         if time is None:
             return cls(of_crop, None if camera is None else keys[crop, 0])
-        times = [np.asarray(given, np.float64) for given in (time, time if until is None else until)]
+        times = [as_array("The times", given) for given in (time, time if until is None else until)]
         for given in times:
-            if given.shape != track.shape:
+            if given.shape != track.shape or given.dtype.kind not in "iuf":
                 raise ResightError(
-                    f"There are {len(track)} tracks, but the times have shape {given.shape}: give one each."
+                    f"There are {size} tracks, but times of shape {given.shape} and type {given.dtype}: give one number "
+                    "each."
                 )
+        times = [given.astype(np.float64) for given in times]
         order = np.argsort(of_crop, kind="stable")
         starts = np.searchsorted(of_crop[order], np.arange(len(crop)))
         first, last = np.minimum.reduceat(times[0][order], starts), np.maximum.reduceat(times[1][order], starts)
