@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from resight.clustering import PseudoLabels
+from resight.clustering.config import CAMERA_SETTINGS
 from resight.common.checks import as_array, as_path, flag, instance, number, shown, whole
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.crops import CropTable, read_image
@@ -279,7 +280,7 @@ class Model:
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
         settings = self.config.clustering.arguments()
         if self.config.pseudo_cameras is not None:  # they were groups of the training crops
-            settings["centre_cameras"] = False
+            settings |= dict.fromkeys(CAMERA_SETTINGS, False)
         if isinstance(algorithm, str) and algorithm == own:
             trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)

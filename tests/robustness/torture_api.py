@@ -156,14 +156,25 @@ def _clustering() -> Iterator[Case]:
     yield from vary(
         "find_neighbours", clustering.find_neighbours,
         {"features": features, "k": 3, "camera": camera, "centre_cameras": True},
-        {"features": bad, "k": FROM_ONE, "camera": cameras | {"None": None}, "centre_cameras": FLAG, **SEARCH},
+        {
+            "features": bad, "k": FROM_ONE, "camera": cameras | {"None": None}, "centre_cameras": FLAG,
+            "scale_cameras": FLAG, **SEARCH,
+        },
         {"features": good, "camera": good_integers(camera) | {"texts": np.array(["a", "b"] * (ROWS // 2))}},
         same=lambda found: found.indices,
     )  # fmt: skip
     yield from vary(
         "centre_by_camera", clustering.centre_by_camera, {"features": features, "camera": camera},
-        {"features": bad, "camera": cameras | {"None": None}}, {"features": good, "camera": good_integers(camera)},
-        same=lambda moved: moved,
+        {"features": bad, "camera": cameras | {"None": None}, "scale": FLAG},
+        {"features": good, "camera": good_integers(camera)}, same=lambda moved: moved,
+    )  # fmt: skip
+    yield from vary(
+        "leave_out_one_camera", clustering.leave_out_one_camera, {"labels": camera, "camera": camera},
+        {
+            "labels": bad_integers(ROWS) | {"None": None, "-2": np.full(ROWS, -2)}, "camera": cameras | {"None": None},
+            "share": NO_NUMBER | {"None": None, "-1": -1, "1.1": 1.1}, "least": NO_NUMBER | {"0": 0, "1.1": 1.1},
+        },
+        {"camera": good_integers(camera)}, same=lambda found: found.labels,
     )  # fmt: skip
     yield from vary(
         "pseudo_cameras", clustering.pseudo_cameras, {"statistics": features, "groups": 3},
@@ -182,10 +193,22 @@ def _clustering() -> Iterator[Case]:
         {
             "features": bad, "k1": FROM_ONE, "k2": FROM_ONE | {"5": 5, "10**20": 10**20},
             "eps": NO_NUMBER | {"None": None, "0": 0, "-1": -1, "1": 1, "1e300": 1e300}, "min_samples": FROM_ONE,
-            "centre_cameras": FLAG, "device": NO_DEVICE, **SEARCH,
+            "centre_cameras": FLAG, "scale_cameras": FLAG, "camera_jaccard": FLAG, "device": NO_DEVICE, **SEARCH,
         },
         {"features": good, "k1": {"np.int32(4)": np.int32(4), "4.0": 4.0}, "k2": {"np.int32(2)": np.int32(2)}},
         same=lambda found: found.labels, right=lambda found: len(found) == ROWS,
+    )  # fmt: skip
+    yield from vary(
+        "cluster_crops across cameras", clustering.cluster_crops,
+        {
+            "features": features, "eps": 0.9, "min_samples": 2, "camera": np.arange(ROWS) % 3, "camera_jaccard": True,
+            "intra_k1": 3, "inter_k1": 4,
+        },
+        {
+            "features": bad, "camera": cameras | {"None": None}, "intra_k1": FROM_ONE, "inter_k1": FROM_ONE,
+            "intra_k2": FROM_ONE, "inter_k2": NO_WHOLE | {"-1": -1, "None": None}, **SEARCH,
+        },
+        {"features": good}, same=lambda found: found.labels,
     )  # fmt: skip
     yield from vary(
         "jaccard_distance", clustering.jaccard_distance, {"features_or_neighbours": features, "k1": 4, "k2": 2},
@@ -388,7 +411,8 @@ def _evaluation() -> Iterator[Case]:
     )  # fmt: skip
     yield from vary(
         "RerankOptions", evaluation.RerankOptions, {},
-        {"k1": FROM_ONE, "k2": FROM_ONE, "lam": NO_NUMBER | {"None": None, "-0.1": -0.1, "1.1": 1.1}},
+        {"k1": FROM_ONE, "k2": FROM_ONE, "lam": NO_NUMBER | {"None": None, "-0.1": -0.1, "1.1": 1.1},
+         "cameras": FLAG, "intra_k1": FROM_ONE, "inter_k2": NO_WHOLE | {"-1": -1, "None": None}},
         {"k1": WHOLE, "lam": {"0": 0, "1": 1}},
     )  # fmt: skip
     split = np.array(["query"] * 4 + ["gallery"] * 10)

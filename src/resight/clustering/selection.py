@@ -15,12 +15,14 @@ tenth of the crops are left out. The formula is ours; docs/how-it-works.md has w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
+from resight.clustering.cameras import check_cameras
 from resight.clustering.dbscan import dbscan
 from resight.clustering.jaccard import check_depths, check_neighbours, jaccard_distance
 from resight.clustering.search import Neighbours
@@ -109,19 +111,39 @@ def examine_settings(
         raise ResightError("The values of k1 and eps to try are lists of numbers.")
     if not len(k1) or not len(eps):
         raise ResightError("There is nothing to choose from: give at least one k1 and one eps.")
-    size = len(found)
-    min_samples = min(min_samples, 2**31)
-    lengths = sorted({min(whole("clustering.k1", value), size) for value in k1})
+    lengths = sorted({min(whole("clustering.k1", value), len(found)) for value in k1})
     limits = sorted({number("clustering.eps", value, above=0, below=1) for value in eps})
-    group = None if camera is None else _groups(camera, size)
-    sample = np.arange(size)
-    if size > _COMPARED:
-        sample = np.sort(np.random.default_rng(0).choice(size, _COMPARED, replace=False))
+    if camera is not None:
+        _groups(camera, len(found))
+
+    def graphs() -> Iterator[tuple[int, sp.csr_matrix]]:
+        for length in lengths:
+            depth, averaged = check_depths(length, min(k2, length))
+            yield length, jaccard_distance(found, depth, averaged, max_distance=limits[-1])
+
+    return examine_graphs(graphs(), limits, min_samples=min_samples, camera=camera)
+
+
+def examine_graphs(
+    graphs: Iterable[tuple[int, sp.csr_matrix]], limits: Sequence[float], *, min_samples: int, camera: Any = None
+) -> list[Examined]:
+    """:func:`examine_settings` of graphs that are there.
+
+    Args:
+        graphs: For each length k1 the ``(N, N)`` distances up to the largest limit.
+        limits: The values of eps to try, ascending.
+        min_samples: Neighbours that make a core crop.
+        camera: ``(N,)`` camera of each crop, if the score may use cameras.
+    """
+    min_samples = min(min_samples, 2**31)
     facts: list[dict[str, Any]] = []
     compared: list[np.ndarray] = []
-    for length in lengths:
-        depth, averaged = check_depths(length, min(k2, length))
-        graph = jaccard_distance(found, depth, averaged, max_distance=limits[-1])
+    for length, graph in graphs:
+        size = graph.shape[0]
+        group = None if camera is None else _groups(camera, size)
+        sample = np.arange(size)
+        if size > _COMPARED:
+            sample = np.sort(np.random.default_rng(0).choice(size, _COMPARED, replace=False))
         for limit in limits:
             labels = dbscan(graph, limit, min_samples)
             compared.append(_alone(labels[sample]))
@@ -150,10 +172,11 @@ def best_setting(examined: Sequence[Examined]) -> Examined | None:
     return max(fit, key=lambda setting: setting.score) if fit else None
 
 
-def explain_choice(best: Examined, examined: Sequence[Examined]) -> str:
+def explain_choice(best: Examined, examined: Sequence[Examined], *, with_k1: bool = True) -> str:
     """A sentence: what was chosen among how many, and why."""
+    length = f"k1 {best.k1}, " if with_k1 else ""
     return (
-        f"Chosen without labels among {len(examined)} settings: k1 {best.k1}, eps {best.eps:g} has the highest "
+        f"Chosen without labels among {len(examined)} settings: {length}eps {best.eps:g} has the highest "
         f"score, {best.score:.2f} (agreement with the others {best.consensus:.2f}, {100 * best.clustered:.0f} % of the "
         f"crops clustered)."
     )
@@ -170,8 +193,6 @@ def is_auto(value: Any) -> bool:
 
 
 def _groups(camera: Any, size: int) -> np.ndarray:
-    from resight.clustering.labels import check_cameras
-
     cameras = check_cameras(camera)
     if len(cameras) != size:
         raise ResightError(f"There are {size} crops, but {len(cameras)} cameras: give one camera per crop.")

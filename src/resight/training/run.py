@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from resight.clustering import PseudoLabels
+from resight.clustering.config import CAMERA_SETTINGS
 from resight.common.files import CannotWrite, append_line, make_folder, write_aside
 from resight.common.locks import locked
 from resight.common.memory import OutOfMemory, is_out_of_memory, peak_memory
@@ -40,7 +41,8 @@ CHANGEABLE = (
 )
 #: Settings in these groups that may not: they say whether camera labels or tracks are used.
 _FIXED = (
-    *("clustering.centre_cameras", "sampling.cameras", "sampling.balance"),
+    *(f"clustering.{name}" for name in CAMERA_SETTINGS),
+    *("clustering.one_camera", "sampling.cameras", "sampling.balance"),
     *("clustering.tracks", "clustering.unit", "sampling.tracks"),
 )
 
