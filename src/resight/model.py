@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from resight.clustering import PseudoLabels
+from resight.analysis import Doubt, doubt
+from resight.clustering import NoClusters, PseudoLabels
 from resight.clustering.config import CAMERA_SETTINGS
 from resight.common.checks import as_array, as_path, flag, instance, number, shown, whole
 from resight.common.devices import fast_bfloat16, resolve_device
@@ -26,6 +27,9 @@ from resight.identities import ALGORITHMS, BottomUp, Dbscan, TwoStage, build_clu
 from resight.methods import METHODS
 from resight.training.config import TrainConfig
 from resight.training.run import RunFolder
+
+#: Crops up to which halves are drawn three times, to say how sure a clustering is; of more, once.
+_OFTEN = 100_000
 
 
 class Model:
@@ -257,6 +261,38 @@ class Model:
                 f"The features have shape {features.shape}, but the table has {len(table)} crops: give a row per crop."
             )
         return clustering(features, table.camera, self.device)
+
+    def doubt(
+        self,
+        features: np.ndarray,
+        table: CropTable,
+        found: PseudoLabels | None = None,
+        clustering: Dbscan | TwoStage | BottomUp | None = None,
+        *,
+        draws: int | None = None,
+    ) -> Doubt:
+        """How sure a clustering is, by clustering halves of the crops (:func:`resight.analysis.doubt`).
+
+        Args:
+            features: ``(N, D)`` embeddings of the crops.
+            table: The crops, of which the cameras are used if they are known.
+            found: Their clusters; found here if not given.
+            clustering: What found them; the run's own if not given.
+            draws: Draws of halves; by default 3, and 1 for more than 100,000 crops.
+        """
+        clustering = self.clustering() if clustering is None else clustering
+        camera, size = table.camera, len(table)
+        if found is None:
+            try:
+                found = clustering(features, camera, self.device)
+            except NoClusters:
+                found = PseudoLabels(np.full(size, -1))
+        half = clustering.for_half(found)
+
+        def cluster(rows: np.ndarray) -> np.ndarray:
+            return half(features[rows], None if camera is None else camera[rows], self.device).labels
+
+        return doubt(found, cluster, camera=camera, draws=draws or (3 if size <= _OFTEN else 1))
 
     def clustering(
         self, algorithm: str | None = None, changes: Mapping[str, Any] | None = None
