@@ -193,7 +193,7 @@ def _clustering() -> Iterator[Case]:
         {
             "features": bad, "k1": FROM_ONE, "k2": FROM_ONE | {"5": 5, "10**20": 10**20},
             "eps": NO_NUMBER | {"None": None, "0": 0, "-1": -1, "1": 1, "1e300": 1e300}, "min_samples": FROM_ONE,
-            "centre_cameras": FLAG, "scale_cameras": FLAG, "camera_jaccard": FLAG, "device": NO_DEVICE, **SEARCH,
+            "centre_cameras": FLAG, "scale_cameras": FLAG, "camera_jaccard": FLAG, "clusterer": NO_CHOICE, "device": NO_DEVICE, **SEARCH,
         },
         {"features": good, "k1": {"np.int32(4)": np.int32(4), "4.0": 4.0}, "k2": {"np.int32(2)": np.int32(2)}},
         same=lambda found: found.labels, right=lambda found: len(found) == ROWS,
@@ -248,7 +248,7 @@ def _clustering() -> Iterator[Case]:
         {
             "neighbours": no_neighbours | {"None": None, "features": features}, "k1": {"None": None, "()": (), "5": 5},
             "eps": {"None": None, "()": (), "(0,)": (0,), "(1,)": (1,), "('a',)": ("a",)}, "k2": FROM_ONE,
-            "min_samples": FROM_ONE, "camera": cameras,
+            "min_samples": FROM_ONE, "camera": cameras, "clusterer": NO_CHOICE,
         },
     )  # fmt: skip
     yield from vary(
@@ -267,17 +267,21 @@ def _clustering() -> Iterator[Case]:
     )  # fmt: skip
     distances = clustering.jaccard_distance(features, 4, 2)
     dense = distances.toarray()
-    yield from vary(
-        "dbscan", clustering.dbscan, {"distances": distances, "eps": 0.7, "min_samples": 2},
-        {
-            "distances": {"None": None, "5": 5, "dense": dense, "list": dense.tolist(), "N×2": distances[:, :2],
-                          "NaN": distances * np.nan, "negative": -distances, "0×0": sp.csr_matrix((0, 0)),
-                          "complex": distances.astype(complex), "inf": distances * np.inf},
-            "eps": {**NO_NUMBER, "None": None, "0": 0, "-1": -1}, "min_samples": FROM_ONE,
-        },
-        {"distances": {"float64": distances.astype(np.float64), "csc": distances.tocsc(), "coo": distances.tocoo()}},
-        same=lambda labels: labels,
-    )  # fmt: skip
+    matrices: Named = {
+        "None": None, "5": 5, "dense": dense, "list": dense.tolist(), "N×2": distances[:, :2],
+        "NaN": distances * np.nan, "negative": -distances, "0×0": sp.csr_matrix((0, 0)),
+        "complex": distances.astype(complex), "inf": distances * np.inf,
+    }  # fmt: skip
+    for cluster in (clustering.dbscan, clustering.infomap):
+        yield from vary(
+            cluster.__name__, cluster, {"distances": distances, "eps": 0.7, "min_samples": 2},
+            {
+                "distances": matrices, "eps": {**NO_NUMBER, "None": None, "0": 0, "-1": -1}, "min_samples": FROM_ONE,
+                **({"seed": SEEDS} if cluster is clustering.infomap else {}),
+            },
+            {"distances": {"float64": distances.astype(np.float64), "csc": distances.tocsc(), "coo": distances.tocoo()}},
+            same=lambda labels: labels,
+        )  # fmt: skip
     yield from vary(
         "two_stage", clustering.two_stage, {"features": features, "clusters": 3, "k1": 4, "k2": 2, "keep": 4},
         {

@@ -8,6 +8,7 @@ from resight.clustering.bottom_up import Merging, bottom_up, merge_clusters
 from resight.clustering.camera_jaccard import CameraNeighbours, camera_jaccard, camera_neighbours
 from resight.clustering.cameras import LeftOut, centre_by_camera, leave_out_one_camera
 from resight.clustering.dbscan import dbscan
+from resight.clustering.infomap import infomap
 from resight.clustering.jaccard import jaccard_distance, neighbour_weights
 from resight.clustering.labels import NoClusters, PseudoLabels, cluster_crops, find_neighbours
 from resight.clustering.links import Links, respect_links
@@ -38,6 +39,7 @@ __all__ = [
     "dbscan",
     "examine_settings",
     "find_neighbours",
+    "infomap",
     "jaccard_distance",
     "label_agreement",
     "leave_out_one_camera",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from resight.clustering.search import Search
+from resight.clustering.selection import Clusterer
 from resight.common.settings import Settings
 
 
@@ -21,6 +22,11 @@ class ClusteringConfig(Settings):
         0.6, description="largest Jaccard distance between neighbours; auto chooses without labels"
     )
     min_samples: int = Field(4, ge=1, description="neighbours that make a core crop, the crop itself counted")
+    clusterer: Clusterer = Field(
+        "dbscan",
+        description="what clusters the graph of distances; infomap needs 'resight[infomap]', and min_samples is then "
+        "the size of the smallest cluster",
+    )
     centre_cameras: bool = Field(False, description="subtract each camera's mean feature first (uses cameras)")
     scale_cameras: bool = Field(
         False, description="divide by the deviations of each camera's features as well (Song et al. 2025; uses cameras)"

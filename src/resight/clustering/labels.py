@@ -13,20 +13,24 @@ import scipy.sparse as sp
 
 from resight.clustering.camera_jaccard import LEAST_CAMERAS, camera_neighbours, camera_weights
 from resight.clustering.cameras import camera_groups, centre_by_camera
-from resight.clustering.dbscan import check_density, dbscan
+from resight.clustering.dbscan import check_density
+from resight.clustering.infomap import require_infomap
 from resight.clustering.jaccard import check_depths, distances_of_weights, invert, jaccard_chunks, neighbour_weights
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.selection import (
+    CLUSTERERS,
     EPS_GRID,
     K1_GRID,
+    Clusterer,
     best_setting,
+    cluster_graph,
     examine_graphs,
     examine_settings,
     explain_choice,
     is_auto,
     longest_list,
 )
-from resight.common.checks import flag, integers, number
+from resight.common.checks import flag, integers, number, one_of
 from resight.errors import ResightError
 
 _SAMPLED_ROWS = 4096  # crops whose distances are examined when nothing clusters
@@ -101,6 +105,7 @@ def cluster_crops(
     k2: int = 6,
     eps: float | Literal["auto"] = 0.6,
     min_samples: int = 4,
+    clusterer: Clusterer = "dbscan",
     camera: Any = None,
     centre_cameras: bool = False,
     scale_cameras: bool = False,
@@ -114,11 +119,12 @@ def cluster_crops(
     device: Any = None,
     keep_within: float | None = None,
 ) -> PseudoLabels:
-    """Clusters crops with DBSCAN on the k-reciprocal Jaccard distance.
+    """Clusters crops with DBSCAN or Infomap on the k-reciprocal Jaccard distance.
 
     The distance is :func:`~resight.clustering.jaccard_distance` (Zhong et al., CVPR 2017), or with ``camera_jaccard``
     :func:`~resight.clustering.camera_jaccard` (Chen et al., CVPR 2024). The clustering is
-    :func:`~resight.clustering.dbscan` (Ester et al., KDD 1996).
+    :func:`~resight.clustering.dbscan` (Ester et al., KDD 1996) or :func:`~resight.clustering.infomap` (Rosvall and
+    Bergstrom, PNAS 2008).
 
     Args:
         features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here. Or
@@ -130,7 +136,9 @@ def cluster_crops(
         k2: Neighbours whose weights are averaged in the Jaccard distance, the crop itself counted; 1…k1. Not used with
             ``camera_jaccard``.
         eps: Largest Jaccard distance between neighbours, above 0 and below 1. ``"auto"`` chooses without labels.
-        min_samples: Number of neighbours that make a core crop, the crop itself counted; at least 1.
+        min_samples: Number of neighbours that make a core crop, the crop itself counted; at least 1. With
+            Infomap the crops of the smallest cluster.
+        clusterer: ``"dbscan"``, or ``"infomap"``, which needs the package of that name.
         camera: ``(N,)`` camera of each crop; used only with the three settings that follow.
         centre_cameras: Whether to subtract the mean feature of a crop's camera from its feature before the search (see
             :func:`centre_by_camera`). This uses camera labels, so the result is not camera-free.
@@ -154,8 +162,12 @@ def cluster_crops(
 
     Raises:
         NoClusters: Every crop is an outlier; the message suggests an ``eps``.
-        ResightError: An argument is out of range, cameras are needed and missing, or the features are not usable.
+        ResightError: An argument is out of range, cameras are needed and missing, the features are not usable, or
+            Infomap is not installed.
     """
+    one_of("clustering.clusterer", clusterer, CLUSTERERS)
+    if clusterer == "infomap":
+        require_infomap()
     find_k1, find_eps = is_auto(k1), is_auto(eps)
     longest = longest_list(k1)
     check_depths(longest, k2)
@@ -176,6 +188,7 @@ def cluster_crops(
     facts: dict[str, float] = {}
     about_camera = camera if centre_cameras or scale_cameras or camera_jaccard else None
     grid, lengths = EPS_GRID if find_eps else (given,), K1_GRID if find_k1 else (longest,)
+    how: dict[str, Any] = {"min_samples": min_samples, "camera": about_camera, "clusterer": clusterer}
     if camera_jaccard:
         lists = camera_neighbours(
             rows,
@@ -191,7 +204,7 @@ def cluster_crops(
         examined = []
         if find_eps:
             graphs = [(inter_k1, distances_of_weights(weigh(), grid[-1]))]
-            examined = examine_graphs(graphs, grid, min_samples=min_samples, camera=about_camera)
+            examined = examine_graphs(graphs, grid, **how)
     else:
         neighbours = features
         if not isinstance(features, Neighbours):
@@ -199,9 +212,7 @@ def cluster_crops(
         size, found_recall = len(neighbours), neighbours.recall
         examined = []
         if find_k1 or find_eps:
-            examined = examine_settings(
-                neighbours, k1=lengths, eps=grid, k2=k2, min_samples=min_samples, camera=about_camera
-            )
+            examined = examine_settings(neighbours, k1=lengths, eps=grid, k2=k2, **how)
     if found_recall is not None:
         facts["neighbour_recall"] = found_recall
     if examined:
@@ -218,7 +229,7 @@ def cluster_crops(
         weigh = partial(neighbour_weights, neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
     eps = float(eps)
     distances = distances_of_weights(weigh(), max(eps, reach))
-    labels = dbscan(distances, eps, min_samples)
+    labels = cluster_graph(clusterer, distances, eps, min_samples)
     if labels.max() < 0:
         raise NoClusters(_explain(weigh, size, length, eps, min_samples))
     kept = None if keep_within is None else _below(distances, reach)

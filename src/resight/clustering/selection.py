@@ -17,18 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
 
 from resight.clustering.cameras import check_cameras
 from resight.clustering.dbscan import dbscan
+from resight.clustering.infomap import infomap
 from resight.clustering.jaccard import check_depths, check_neighbours, jaccard_distance
 from resight.clustering.search import Neighbours
-from resight.common.checks import instance, number, whole
+from resight.common.checks import instance, number, one_of, whole
 from resight.errors import ResightError
 
+Clusterer = Literal["dbscan", "infomap"]
+#: What clusters a graph of distances.
+CLUSTERERS = get_args(Clusterer)
 #: Values of k1 that are tried. Sets have from a few to about a hundred crops per identity.
 K1_GRID = (10, 20, 30, 50, 80)
 #: Values of eps that are tried.
@@ -83,6 +87,7 @@ def examine_settings(
     k2: int = 6,
     min_samples: int = 4,
     camera: Any = None,
+    clusterer: Clusterer = "dbscan",
 ) -> list[Examined]:
     """Clusters the same crops with each setting of a grid, and scores each without labels.
 
@@ -96,6 +101,7 @@ def examine_settings(
         k2: Neighbours whose weights are averaged; of a smaller ``k1``, all.
         min_samples: Neighbours that make a core crop.
         camera: ``(N,)`` camera of each crop, if the score may use cameras.
+        clusterer: ``"dbscan"`` or ``"infomap"``.
 
     Returns:
         What is known of each setting, by rising k1, then by rising eps. Values of k1 above the number of crops count
@@ -121,11 +127,22 @@ def examine_settings(
             depth, averaged = check_depths(length, min(k2, length))
             yield length, jaccard_distance(found, depth, averaged, max_distance=limits[-1])
 
-    return examine_graphs(graphs(), limits, min_samples=min_samples, camera=camera)
+    one_of("clustering.clusterer", clusterer, CLUSTERERS)
+    return examine_graphs(graphs(), limits, min_samples=min_samples, camera=camera, clusterer=clusterer)
+
+
+def cluster_graph(clusterer: str, graph: sp.csr_matrix, eps: float, min_samples: int) -> np.ndarray:
+    """``(N,)`` labels by one of :data:`CLUSTERERS`."""
+    return infomap(graph, eps, min_samples) if clusterer == "infomap" else dbscan(graph, eps, min_samples)
 
 
 def examine_graphs(
-    graphs: Iterable[tuple[int, sp.csr_matrix]], limits: Sequence[float], *, min_samples: int, camera: Any = None
+    graphs: Iterable[tuple[int, sp.csr_matrix]],
+    limits: Sequence[float],
+    *,
+    min_samples: int,
+    camera: Any = None,
+    clusterer: str = "dbscan",
 ) -> list[Examined]:
     """:func:`examine_settings` of graphs that are there.
 
@@ -134,6 +151,7 @@ def examine_graphs(
         limits: The values of eps to try, ascending.
         min_samples: Neighbours that make a core crop.
         camera: ``(N,)`` camera of each crop, if the score may use cameras.
+        clusterer: ``"dbscan"`` or ``"infomap"``.
     """
     min_samples = min(min_samples, 2**31)
     facts: list[dict[str, Any]] = []
@@ -145,7 +163,7 @@ def examine_graphs(
         if size > _COMPARED:
             sample = np.sort(np.random.default_rng(0).choice(size, _COMPARED, replace=False))
         for limit in limits:
-            labels = dbscan(graph, limit, min_samples)
+            labels = cluster_graph(clusterer, graph, limit, min_samples)
             compared.append(_alone(labels[sample]))
             facts.append({"k1": length, "eps": limit, **_facts(labels, group)})
         del graph

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from resight.clustering import Links
 from resight.clustering.config import CAMERA_SETTINGS
+from resight.clustering.infomap import require_infomap
 from resight.clustering.tracks import Tracks
 from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
@@ -231,6 +232,8 @@ def _check_data(
         source = _check_source(method.name, source, source_identities, table)
     elif source is not None:
         raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
+    if config.clustering.clusterer == "infomap" and is_read("clustering.clusterer", needs):
+        require_infomap()
     crops = table.subset(TRAIN)
     if needs.identities:
         crops.require("identity", method.name)
