@@ -120,7 +120,7 @@ def train(
     Labels are used only by the method 'supervised' (the identities in the data) and by the method 'mar' (those of the
     --source). Where there are labelled query and gallery crops, the model is scored on them at the end.
 
-    Without a METHOD, the crops decide: with cameras or with pseudo-cameras in their place.
+    Without a METHOD, the crops decide: cameras, tracks, their number and their size.
 
     Example: **resight train --data cameras/ --out runs/first --minutes 30**
     """
@@ -161,8 +161,9 @@ def train(
             check_picture_file(sheet)
         table = read(data, format, train_identities)
         if config is None:
-            choice = choose_run(table, recipe, resume=out if resume else None)
+            choice = choose_run(table, recipe, resume=out if resume else None, device=chosen_device)
             method, recipe = choice.method, choice.recipe or recipe
+            settings = [*(f"{name}={str(value).lower()}" for name, value in choice.settings.items()), *(settings or [])]
             for reason in choice.reasons:
                 report.say(reason)
             config = resolved()
