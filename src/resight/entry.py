@@ -181,6 +181,7 @@ def _save_doubt(model: Model, run: RunFolder, table: CropTable, cache: Path, rep
 
     Where half of the crops are too few for the run's clustering, there is nothing to write.
     """
+    run.doubt_file.unlink(missing_ok=True)  # of fewer epochs
     pixels = model.open_cache(table.subset(TRAIN), cache, progress=reporter.progress)
     features = model.embed_cached(pixels, progress=reporter.progress)
     with suppress(ResightError):

@@ -75,7 +75,7 @@ def test_the_command_chooses_says_why_and_goes_on(
     words = ["train", *(f"{name}={value}" for name, value in (tiny | {"epochs": 1}).items()), "--data", flat]
     status, said, err = in_process(*words, "--out", out)
     assert status == 0, err
-    assert "Without labels this can be known: " in said
+    assert "What can be known without labels: " in said
     assert 0 <= json.loads((out / "doubt.json").read_text())["stability"] <= 1
     assert "cluster_contrast, recipe pseudo_cameras" in err
     assert "mAP was 42.0 with such groups, 39.2 with cameras" in err

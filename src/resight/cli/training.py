@@ -212,8 +212,8 @@ def train(
         print("The crops have no identities, so there are no labels to score against.")
     else:
         print("No identities were held out (--train-identities N does so), so there is nothing to score against.")
-    if run.doubt_file.exists():
-        for sentence in describe_doubt(json.loads(run.doubt_file.read_text(encoding="utf-8")), table.camera_names):
+    if (figures := run.read_doubt()) is not None:
+        for sentence in describe_doubt(figures, table.camera_names):
             print_text(sentence)
     print(f"The model and its metrics are in {run.path}.")
 
