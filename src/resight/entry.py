@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,18 @@ import torch
 from resight.choice import Choice, choose
 from resight.common.checks import as_path, flag, instance, shown
 from resight.common.devices import resolve_device
+from resight.common.files import write_aside
 from resight.common.memory import explained_memory
 from resight.common.processes import current, launched_rank, own_device
 from resight.crops import TRAIN, CropTable, read_crops
 from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
 from resight.errors import ResightError
+from resight.methods import METHODS
 from resight.model import Model, load
 from resight.pictures import cluster_sheet
 from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
-from resight.training.config import TrainConfig, build_config
+from resight.training.config import TrainConfig, build_config, flatten, parse_overrides
 from resight.training.data import Decisions
 from resight.training.loop import fit, run_precision, smaller_embedding
 from resight.training.reporting import Reporter
@@ -87,6 +91,8 @@ def train(
     if method is None:
         chosen = choose_run(table, recipe, resume=folder if flag("resume", resume) else None)
         method, recipe = chosen.method, recipe if chosen.recipe is None else chosen.recipe
+        given = settings if isinstance(settings, dict) else parse_overrides(settings or ())
+        settings = {**chosen.settings, **flatten(given)}
     config = resolve_config(method, recipe, settings, resume=folder if flag("resume", resume) else None)
     return train_config(
         config,
@@ -164,16 +170,35 @@ def train_config(
                 with explained_memory("scoring", smaller_embedding(config)):
                     score(model.encoder)
             save_evaluation(run, scores)
+        if not METHODS[config.method.name].needs(config.method).identities:
+            with explained_memory("clustering halves of the crops", smaller_embedding(config)):
+                _save_doubt(model, run, table, cache, reporter)
     return model
 
 
-def choose_run(table: CropTable, recipe: str | Path | None, *, resume: Path | None = None) -> Choice:
-    """The method and recipe where no method is named.
+def _save_doubt(model: Model, run: RunFolder, table: CropTable, cache: Path, reporter: Reporter) -> None:
+    """Writes how sure the clusters are that the trained model finds among its crops.
+
+    Where half of the crops are too few for the run's clustering, there is nothing to write.
+    """
+    run.doubt_file.unlink(missing_ok=True)  # of fewer epochs
+    pixels = model.open_cache(table.subset(TRAIN), cache, progress=reporter.progress)
+    features = model.embed_cached(pixels, progress=reporter.progress)
+    with suppress(ResightError):
+        figures = model.doubt(features, pixels.table).to_dict()
+        write_aside(run.doubt_file, lambda file: file.write_text(json.dumps(figures, indent=1), encoding="utf-8"))
+
+
+def choose_run(
+    table: CropTable, recipe: str | Path | None, *, resume: Path | None = None, device: object = None
+) -> Choice:
+    """The method, recipe and settings where no method is named.
 
     Args:
         table: The crops.
         recipe: The recipe that was asked for; there must be none.
         resume: Folder of the run to go on with, whose method is used.
+        device: Where training runs, for the sentence.
 
     Raises:
         ResightError: a recipe was asked for, which is a recipe of one method.
@@ -185,7 +210,7 @@ def choose_run(table: CropTable, recipe: str | Path | None, *, resume: Path | No
             f"The recipe {shown(str(recipe))} was asked for, but no method: name the method whose recipe it is, such "
             "as cluster_contrast, or leave the recipe out."
         )
-    return choose(table)
+    return choose(table, device)
 
 
 def _decisions(gallery: str | Path, table: CropTable, cache: Path) -> Decisions:

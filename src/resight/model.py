@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from resight.clustering import PseudoLabels, Tracks, respect_tracks, track_conflicts
+from resight.analysis import Doubt, doubt
+from resight.clustering import NoClusters, PseudoLabels, Tracks, respect_tracks, track_conflicts
+from resight.clustering.config import CAMERA_SETTINGS
 from resight.common.checks import as_array, as_path, flag, instance, number, shown, whole
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.crops import CropTable, read_image
@@ -26,6 +28,9 @@ from resight.identities import ALGORITHMS, BottomUp, Dbscan, TwoStage, build_clu
 from resight.methods import METHODS
 from resight.training.config import TrainConfig
 from resight.training.run import RunFolder
+
+#: Crops up to which halves are drawn three times, to say how sure a clustering is; of more, once.
+_OFTEN = 100_000
 
 
 class Model:
@@ -260,8 +265,13 @@ class Model:
             raise ResightError(
                 f"The features have shape {features.shape}, but the table has {len(table)} crops: give a row per crop."
             )
+        return self._grouped(clustering, features, table, flag("tracks", tracks))
+
+    def _grouped(
+        self, clustering: Dbscan | TwoStage | BottomUp, features: np.ndarray, table: CropTable, tracks: bool
+    ) -> PseudoLabels:
         found = clustering(features, table.camera, self.device)
-        return with_tracks(found, features, table) if flag("tracks", tracks) and table.track is not None else found
+        return with_tracks(found, features, table) if tracks and table.track is not None else found
 
     def embed_tracks(
         self, table: CropTable, features: np.ndarray | None = None, **options: Any
@@ -282,6 +292,39 @@ class Model:
         tracks = tracks_of(instance("table", table, CropTable, "read_crops makes one"), "Embeddings of tracks")
         features = self.embed(table, **options) if features is None else as_array("The features", features)
         return tracks, tracks.means(features, table.quality)
+
+    def doubt(
+        self,
+        features: np.ndarray,
+        table: CropTable,
+        found: PseudoLabels | None = None,
+        clustering: Dbscan | TwoStage | BottomUp | None = None,
+        *,
+        tracks: bool = True,
+        draws: int | None = None,
+    ) -> Doubt:
+        """How sure a clustering is, by clustering halves of the crops (:func:`resight.analysis.doubt`).
+
+        Args:
+            features: ``(N, D)`` embeddings of the crops.
+            table: The crops, of which the cameras are used if they are known.
+            found: Their clusters; found here if not given.
+            clustering: What found them; the run's own if not given.
+            tracks: Whether the clusters obey the tracks of the table, as in :meth:`cluster`.
+            draws: Draws of halves; by default 3, and 1 for more than 100,000 crops.
+        """
+        clustering = self.clustering() if clustering is None else clustering
+        if found is None:
+            try:
+                found = self._grouped(clustering, features, table, tracks)
+            except NoClusters:
+                found = PseudoLabels(np.full(len(table), -1))
+        half = clustering.for_half(found)
+
+        def cluster(rows: np.ndarray) -> np.ndarray:
+            return self._grouped(half, features[rows], table.select(rows), tracks).labels
+
+        return doubt(found, cluster, camera=table.camera, draws=draws or (3 if len(table) <= _OFTEN else 1))
 
     def clustering(
         self, algorithm: str | None = None, changes: Mapping[str, Any] | None = None
@@ -305,7 +348,7 @@ class Model:
             algorithm = "bottom_up" if "clusters" in changed and not takes_number else own
         settings = self.config.clustering.arguments()
         if self.config.pseudo_cameras is not None:  # they were groups of the training crops
-            settings["centre_cameras"] = False
+            settings |= dict.fromkeys(CAMERA_SETTINGS, False)
         if isinstance(algorithm, str) and algorithm == own:
             trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)

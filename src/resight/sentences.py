@@ -25,6 +25,14 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word if number == 1 else plural}"
 
 
+def describe_reranking(rerank: Mapping[str, Any] | None) -> str:
+    """How a ranking was re-ranked; empty if it was not."""
+    if not rerank:
+        return ""
+    text = "re-ranked with " + ", ".join(f"{name}={value}" for name, value in rerank.items())
+    return f"{text} (camera labels in scoring)" if "intra_k1" in rerank else text
+
+
 def describe_scores(scores: Mapping[str, Any]) -> str:
     """What scores depend on, in one sentence: the crops, the protocol, and the labels that training used.
 
@@ -41,7 +49,7 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
         f"{scores['gallery_size']} gallery {crops}{junk}",
         _described_tracks(scores) if crops == "tracks" else "",
         f"AP {scores['ap']}",
-        "re-ranked with " + ", ".join(f"{name}={value}" for name, value in rerank.items()) if rerank else "",
+        describe_reranking(rerank),
         f"camera labels in scoring: debias={debias}" if (debias := scores.get("debias", "none")) != "none" else "",
         "mirror images added" if scores.get("flip") else "",
         f"{scores['unreadable']} unreadable crops left out" if scores.get("unreadable") else "",
@@ -190,7 +198,7 @@ def describe_comparison(found: Mapping[str, Any]) -> str:
             f"{found['scored_queries']} queries scored, {found['skipped_queries']} without a right answer skipped",
             f"{found['gallery_size']} gallery crops",
             f"AP {found['ap']}",
-            "re-ranked with " + ", ".join(f"{name}={value}" for name, value in rerank.items()) if rerank else "",
+            describe_reranking(rerank),
             *sorted({f"epoch {run['epoch']}" for group in found["groups"] for run in group["runs"]}),
         ]
     )

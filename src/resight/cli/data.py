@@ -66,15 +66,13 @@ def _next_command(path: Path, format: str, train_identities: int | None, table: 
     train = table.subset(TRAIN)
     if not len(train):
         return f"resight evaluate RUN --data {where}{read_as}"
-    words = f"resight train cluster_contrast --data {where}{read_as}"
+    words = f"resight train --data {where}{read_as}"
     if train_identities is not None:
         words += f" --train-identities {train_identities}"
     elif table.split is None and table.identity is not None:
         people = len(np.unique(table.identity[table.is_person]))
         if people > 2:
             words += f" --train-identities {2 * people // 3}"
-    if train.camera is not None and len(np.unique(train.camera)) > 1:
-        words += " --recipe cameras"
     return words
 
 
@@ -140,8 +138,7 @@ def synth(
         print(f"{made.drawn} crops were rendered{before}: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + ".")
     else:
         print(f"{out} holds this world already, {made.found} crops: nothing was rendered.")
-    words = ["resight", "train", "cluster_contrast", "--data", out]
-    print(f"Next: {shell(*words, *(['--recipe', 'cameras'] if config.cameras > 1 else []))}")
+    print(f"Next: {shell('resight', 'train', '--data', out)}")
 
 
 class Thinning(str, Enum):

@@ -120,11 +120,11 @@ def train(
     Labels are used only by the method 'supervised' (the identities in the data) and by the method 'mar' (those of the
     --source). Where there are labelled query and gallery crops, the model is scored on them at the end.
 
-    Without a METHOD, the crops decide: with cameras or with pseudo-cameras in their place.
+    Without a METHOD, the crops decide: cameras, tracks, their number and their size.
 
     Example: **resight train --data cameras/ --out runs/first --minutes 30**
     """
-    from resight.cli.tables import print_remarks, print_scores
+    from resight.cli.tables import print_remarks, print_scores, print_text
 
     if method is not None and "=" in method:  # a setting: no method was named
         settings, method = [method, *(settings or [])], None
@@ -139,6 +139,7 @@ def train(
     with reporter(quiet) as report:
         if "torch" not in sys.modules:  # it takes seconds
             report.say(f"Starting {method or 'training'} on {data}: loading PyTorch and listing the crops.")
+        from resight.analysis import describe_doubt
         from resight.common.devices import resolve_device
         from resight.common.processes import launched_rank, own_device
         from resight.crops import remarks
@@ -160,8 +161,9 @@ def train(
             check_picture_file(sheet)
         table = read(data, format, train_identities)
         if config is None:
-            choice = choose_run(table, recipe, resume=out if resume else None)
+            choice = choose_run(table, recipe, resume=out if resume else None, device=chosen_device)
             method, recipe = choice.method, choice.recipe or recipe
+            settings = [*(f"{name}={str(value).lower()}" for name, value in choice.settings.items()), *(settings or [])]
             for reason in choice.reasons:
                 report.say(reason)
             config = resolved()
@@ -210,6 +212,9 @@ def train(
         print("The crops have no identities, so there are no labels to score against.")
     else:
         print("No identities were held out (--train-identities N does so), so there is nothing to score against.")
+    if (figures := run.read_doubt()) is not None:
+        for sentence in describe_doubt(figures, table.camera_names):
+            print_text(sentence)
     print(f"The model and its metrics are in {run.path}.")
 
     options = {
@@ -338,7 +343,7 @@ def demo(
         f"{made.seconds / 60:.1f} minutes this time."
     )
     print(f"Next: resight embed {made.run.path} --data {made.world} --to embeddings.parquet")
-    print("      resight train cluster_contrast --data your/crops")
+    print("      resight train --data your/crops")
 
 
 def bench(

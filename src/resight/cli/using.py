@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -179,9 +180,11 @@ def cluster(
     Example: **resight cluster runs/first --data cameras/ --to identities.csv --sheet clusters.png**
     """
     from resight.cli.tables import print_remarks, print_text
+    from resight.errors import ResightError
     from resight.sentences import describe_tracks
 
     with reporter(quiet) as report:
+        from resight.analysis import describe_doubt
         from resight.export import check_cluster_file, check_picture_file, write_clusters, write_picture
         from resight.model import load
         from resight.pictures import SHEET_ROWS, cluster_sheet
@@ -202,6 +205,10 @@ def cluster(
             features, pixels.table, algorithm=None if algorithm is None else algorithm.value, tracks=tracks, **changes
         )
         write_clusters(to, pixels.table, labels.labels)
+        doubts: list[str] = []
+        with suppress(ResightError):  # half of the crops may be too few
+            figures = model.doubt(features, pixels.table, labels, clustering, tracks=tracks).to_dict()
+            doubts = describe_doubt(figures, pixels.table.camera_names)
         if sheet is not None:
             write_picture(sheet, cluster_sheet(pixels.images, pixels.table, features, labels.labels), optimize=True)
     _name_unreadable(pixels)
@@ -211,6 +218,8 @@ def cluster(
         f"is in {to}."
     )
     print_text(describe_tracks(labels, pixels.table))
+    for sentence in doubts:
+        print_text(sentence)
 
     def again(*words: object, **changed: object) -> str:
         """This command with other settings and further words."""

@@ -186,7 +186,7 @@ def ingest(
         images, titles, captions = sheet_rows(to, work.store.rows)
         write_picture(sheet, contact_sheet(images, titles=titles, captions=captions, scale=1), optimize=True)
         print(f"{sheet} shows {len(images)} of the tracks.")
-    print(f"Next: {shell('resight', 'train', 'cluster_contrast', '--data', to)}")
+    print(f"Next: {shell('resight', 'train', '--data', to)}")
 
 
 class Ending(str, Enum):
