@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from resight.common.checks import as_path, number, shown, whole
+from resight.common.packages import package
 from resight.errors import ResightError
 from resight.ingest.annotations import read_boxes
 from resight.ingest.boxes import Boxes, GivenBoxes, iou
 from resight.ingest.detectors import Detector, MotionDetector, OnnxDetector
-from resight.ingest.packages import package
 from resight.ingest.store import Sightings, check_camera
 from resight.ingest.tracks import OpenTrack, Tracker, measure
 from resight.ingest.video import Frame, Source, open_source

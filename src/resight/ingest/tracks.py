@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from resight.common.packages import package
 from resight.ingest.boxes import NO_TRACK, Boxes
 from resight.ingest.detectors import covered
-from resight.ingest.packages import package
 from resight.ingest.video import Frame
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from resight.common.checks import as_path, shown
+from resight.common.packages import package
 from resight.crops.images import UnreadableImage, image_size, read_image
 from resight.crops.readers.files import is_image_name
 from resight.errors import ResightError
-from resight.ingest.packages import package
 
 #: Addresses that are streams.
 STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "srt://", "tcp://")
