@@ -75,6 +75,7 @@ class _Figure:
     depth: np.ndarray
     ident: np.ndarray
     shadows: np.ndarray
+    reach: np.ndarray
 
 
 class FrameCamera:
@@ -105,6 +106,7 @@ class FrameCamera:
         self._materials = materials if len(props.materials) else np.zeros((0, materials.shape[1]))
         self._frames = _kernels.prepare_parts(self._packed, self._eye)
         self._shadows = np.array(shadows).reshape(-1, SHADOW_WIDTH)
+        self._reach = _reach(self._shadows, self._eye)
         self._depth = np.full((2 * height, 2 * width), np.inf)
         self._ident = np.full((2 * height, 2 * width), -1, np.int16)
         _kernels.rasterise(self._packed, self._frames, self._eye, 0, self._depth, self._ident)
@@ -119,7 +121,7 @@ class FrameCamera:
         self._noise = float(self._response[RESPONSE_NOISE])
         self._response[RESPONSE_NOISE] = 0.0
         blur = max(self._response[RESPONSE_BLUR_DOWN], self._response[RESPONSE_BLUR_ACROSS])
-        self._reach = 1 + ceil(2.5 * blur)
+        self._spread = 1 + ceil(2.5 * blur)
         self._plain = np.empty((height, width, 3), np.uint8)
         _kernels.develop(self._light, self._response, 0, self._plain)
 
@@ -163,6 +165,7 @@ class FrameCamera:
         packed = np.vstack([self._packed, *(figure.packed for figure in figures)])
         frames = np.vstack([self._frames, *(figure.frames for figure in figures)])
         shadows = np.vstack([self._shadows, *(figure.shadows for figure in figures)])
+        reach = np.vstack([self._reach, *(figure.reach for figure in figures)])
         light, picture = self._light, self._plain
         areas = [area for figure in figures if (area := self._changed(figure)) is not None]
         if areas:
@@ -170,9 +173,10 @@ class FrameCamera:
         for top, bottom, left, right in areas:
             r0, r1 = max(0, top - _MARGIN), min(2 * self.height, bottom + _MARGIN)
             c0, c1 = max(0, left - _MARGIN), min(2 * self.width, right + _MARGIN)
+            near = (reach[:, 0] <= r1) & (reach[:, 1] >= r0) & (reach[:, 2] <= c1) & (reach[:, 3] >= c0)
             part = np.empty(((r1 - r0) // 2, (c1 - c0) // 2, 3))
             _kernels.shade_samples(
-                packed, materials, frames, _window(self._eye, r0, c0), self.camera.scene, shadows,
+                packed, materials, frames, _window(self._eye, r0, c0), self.camera.scene, shadows[near],
                 depth[r0:r1, c0:c1].copy(), ident[r0:r1, c0:c1].copy(), part,
             )  # fmt: skip
             inner = part[(top - r0) // 2 : (bottom - r0) // 2, (left - c0) // 2 : (right - c0) // 2]
@@ -187,7 +191,7 @@ class FrameCamera:
         """Develops a part of a frame, and what blur carries out of it."""
         from resight.synthesis import _kernels
 
-        reach = self._reach
+        reach = self._spread
         top, bottom = max(0, top - reach), min(self.height, bottom + reach)
         left, right = max(0, left - reach), min(self.width, right + reach)
         r0, r1 = max(0, top - reach), min(self.height, bottom + reach)
@@ -222,7 +226,8 @@ class FrameCamera:
         depth = np.full((r1 - r0, c1 - c0), np.inf)
         ident = np.full((r1 - r0, c1 - c0), -1, np.int16)
         _kernels.rasterise(packed, frames, _window(eye, r0, c0), 0, depth, ident)
-        return _Figure(packed, frames, (r0, r1, c0, c1), depth, ident, np.array(shadows).reshape(-1, SHADOW_WIDTH))
+        dark = np.array(shadows).reshape(-1, SHADOW_WIDTH)
+        return _Figure(packed, frames, (r0, r1, c0, c1), depth, ident, dark, _reach(dark, eye))
 
     def _inside(self, figure: _Figure) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
         """What of a figure's samples is inside the frame: there, and among its own; ``None`` if nothing is."""
@@ -261,26 +266,32 @@ class FrameCamera:
 
     def _changed(self, figure: _Figure) -> _Area | None:
         """The samples that a figure or its shadow may change, from even to even ones; ``None`` if there are none."""
-        r0, r1, c0, c1 = figure.area
-        shadows, eye = figure.shadows, self._eye
-        for end in (SHADOW_START, SHADOW_END):
-            for right in (-1, 1):
-                for away in (-1, 1):
-                    radius = shadows[:, SHADOW_RADIUS]
-                    place = np.zeros((len(shadows), 3))
-                    place[:, 0] = shadows[:, end] + right * radius
-                    place[:, 1] = np.maximum(shadows[:, end + 1] + away * radius, 0.5)
-                    place -= eye[EYE_POSITION : EYE_POSITION + 3]
-                    far = np.maximum(place @ eye[EYE_FORWARD : EYE_FORWARD + 3], 0.2)
-                    u = place @ eye[EYE_RIGHT : EYE_RIGHT + 3] / far
-                    v = place @ eye[EYE_UP : EYE_UP + 3] / far
-                    columns = (u - eye[WINDOW_LEFT]) / eye[WINDOW_STEP_RIGHT]
-                    rows = (eye[WINDOW_TOP] - v) / eye[WINDOW_STEP_DOWN]
-                    c0, c1 = min(c0, floor(columns.min())), max(c1, ceil(columns.max()))
-                    r0, r1 = min(r0, floor(rows.min())), max(r1, ceil(rows.max()))
+        (r0, r1, c0, c1), reach = figure.area, figure.reach
+        r0, r1 = min(r0, floor(reach[:, 0].min())), max(r1, ceil(reach[:, 1].max()))
+        c0, c1 = min(c0, floor(reach[:, 2].min())), max(c1, ceil(reach[:, 3].max()))
         r0, c0 = max(0, (r0 - 2) & -2), max(0, (c0 - 2) & -2)
         r1, c1 = min(2 * self.height, (r1 + 3) & -2), min(2 * self.width, (c1 + 3) & -2)
         return (r0, r1, c0, c1) if r0 < r1 and c0 < c1 else None
+
+
+def _reach(shadows: np.ndarray, eye: np.ndarray) -> np.ndarray:
+    """``(S, 4)`` samples that shadows may darken: first and last row, first and last column."""
+    found = np.tile([np.inf, -np.inf, np.inf, -np.inf], (len(shadows), 1))
+    for end in (SHADOW_START, SHADOW_END):
+        for right in (-1, 1):
+            for away in (-1, 1):
+                radius = shadows[:, SHADOW_RADIUS]
+                place = np.zeros((len(shadows), 3))
+                place[:, 0] = shadows[:, end] + right * radius
+                place[:, 1] = np.maximum(shadows[:, end + 1] + away * radius, 0.5)
+                place -= eye[EYE_POSITION : EYE_POSITION + 3]
+                far = np.maximum(place @ eye[EYE_FORWARD : EYE_FORWARD + 3], 0.2)
+                columns = place @ eye[EYE_RIGHT : EYE_RIGHT + 3] / far - eye[WINDOW_LEFT]
+                rows = eye[WINDOW_TOP] - place @ eye[EYE_UP : EYE_UP + 3] / far
+                columns, rows = columns / eye[WINDOW_STEP_RIGHT], rows / eye[WINDOW_STEP_DOWN]
+                found[:, 0], found[:, 1] = np.minimum(found[:, 0], rows), np.maximum(found[:, 1], rows)
+                found[:, 2], found[:, 3] = np.minimum(found[:, 2], columns), np.maximum(found[:, 3], columns)
+    return found
 
 
 def _eye(camera: Camera, view: View, width: int, height: int) -> np.ndarray:
