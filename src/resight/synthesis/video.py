@@ -288,7 +288,12 @@ def write_videos(
         "track,camera,identity,first_frame,last_frame\n"
         + "".join(f"{one.track},{one.camera},{one.identity},{one.first},{one.last}\n" for one in tracks),
     )
-    entries = [f"  - {{camera: {name}, source: {name}/{name}.mp4, boxes: {name}/gt/gt.txt}}\n" for name in film.names]
+    crossed = {track.camera for track in tracks}  # a file of boxes without a box is refused
+    entries = [
+        f"  - {{camera: {name}, source: {name}/{name}.mp4, boxes: {name}/gt/gt.txt}}\n"
+        for name in film.names
+        if name in crossed
+    ]
     _write_text(out / "cameras.yaml", "cameras:\n" + "".join(entries))
     return MadeVideos(film.names, tracks, drawn)
 
