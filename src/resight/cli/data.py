@@ -187,7 +187,7 @@ def _synth_videos(out: Path, length: str, size: str | None, chosen: dict[str, An
         if not found:
             raise ResightError(f"The size of frames is written as 640x360, not '{size}'.")
         chosen |= {"frame_width": int(found[1]), "frame_height": int(found[2])}
-    config = video_config(seconds=parse_duration(length), **chosen)
+    config = video_config(**({"seconds": parse_duration(length)} | chosen))
     with reporter(quiet) as report:
         made = write_videos(out, config, progress=report.progress)
     people = len({track.identity for track in made.tracks})

@@ -284,11 +284,8 @@ class _Line:
         self._tracker: Tracker | None = None
         if feed.boxes:
             self.given = read_boxes(feed.boxes, classes=feed.classes, video=Path(str(feed.source)).name)
-            if self.source.frames and self.given.last >= self.source.frames + 2:
-                self.result.notes.append(
-                    f"{feed.boxes} has boxes up to frame {self.given.last + 1}, but {self.source.name} has "
-                    f"{self.source.frames} frames: check that they belong together."
-                )
+            if self.source.frames:
+                self._note_end(self.source.frames)
             self.result.about = f"boxes of {feed.boxes}"
         elif feed.detector:
             self._detector = OnnxDetector(feed.detector, tuple(feed.classes or ("person",)))
@@ -304,6 +301,15 @@ class _Line:
         self._open: dict[int, OpenTrack] = {}
         self._number = 0
         self._done = 0
+
+    def _note_end(self, frames: int) -> None:
+        """Says so if the given boxes go on where the source does not."""
+        assert self.given is not None
+        if self.given.last >= frames + 2:
+            self.result.notes.append(
+                f"{self.feed.boxes} has boxes up to frame {self.given.last + 1}, but {self.source.name} has "
+                f"{frames} {'frame' if frames == 1 else 'frames'}: check that they belong together."
+            )
 
     def enter(self, store: Sightings) -> None:
         """Claims the source in the folder, before any is read."""
@@ -364,6 +370,8 @@ class _Line:
             self.result.seconds = time.perf_counter() - begin
             if self.source.note:
                 self.result.notes.append(self.source.note)
+            if ended and duration is None and not self.source.frames and self.given is not None:
+                self._note_end(self._done)
         if ended or self.source.live:
             self._write(store, list(self._open), self._done)
         if ended:

@@ -355,7 +355,7 @@ def _encode(file: Path, *, pictures: Iterator[np.ndarray], config: VideoConfig) 
     av = package("av")
     from fractions import Fraction
 
-    with av.open(str(file), "w", format="mp4") as container:
+    with av.open(str(file), "w", format="mp4", options={"movflags": "faststart"}) as container:
         container.metadata["creation_time"] = START
         stream = container.add_stream("libx264", rate=Fraction(config.fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = config.frame_width, config.frame_height, "yuv420p"
