@@ -271,7 +271,7 @@ def _commands(stage: Stage, videos: Videos) -> Iterator[Case]:
         {"RUN": (1, ("", stage.text, stage.text / "below", "/proc/film", "x" * 300, "a\0b", stage.crops)),
          "--video": times, "--fps": (*NO_NUMBER, "0", "1000"), "--size": ("", "64", "64x", "63x64", "0x0", "9x9", "99999x99999", "-64x64"),
          "--identities": (*NO_COUNT, "1"), "--cameras": (*NO_COUNT, "1"), "--seed": NO_SEED, "--crops": ("5",),
-         "+": ("nonsense=1", "junk=0.1", "noise=2", "height=64", "seconds=5", "occlusion=nan", "world=5")},
+         "+": ("nonsense=1", "junk=0.1", "noise=2", "height=64", "occlusion=nan", "world=5")},
         {"--level": (("easy",), ("hard",)), "+": (("noise=0",), ("occlusion=1",))}, pairs=10,
     )  # fmt: skip
 
