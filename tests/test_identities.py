@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resight.clustering import NoClusters, bottom_up, centre_by_camera, cluster_crops, merge_clusters, two_stage
+from resight.clustering import (
+    NoClusters,
+    PseudoLabels,
+    bottom_up,
+    centre_by_camera,
+    cluster_crops,
+    merge_clusters,
+    two_stage,
+)
 from resight.errors import ResightError
 from resight.identities import ALGORITHMS, BottomUp, Dbscan, TwoStage, build_clustering
 
@@ -31,6 +39,22 @@ def test_each_finds_clear_identities(algorithm: str) -> None:
     defaults = {"k1": 8, "k2": 3, "crops_per_cluster": 8, "crops_per_identity": 8}
     found = build_clustering(algorithm, defaults, {})(crowd())
     assert same_groups(found.labels, np.arange(80) % 10)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_each_finds_clear_identities_in_half_of_the_crops(algorithm: str) -> None:
+    defaults = {"k1": 8, "k2": 3, "crops_per_cluster": 8, "crops_per_identity": 8, "nearest": 8}
+    clustering = build_clustering(algorithm, defaults, {})
+    features = crowd()[:40]
+    found = clustering.for_half(clustering(crowd()))(features)
+    assert same_groups(found.labels, np.arange(40) % 10)
+
+
+def test_half_of_the_crops_keep_the_settings_that_were_chosen() -> None:
+    clustering = Dbscan(k1="auto", eps="auto", k2=6, min_samples=4, camera_jaccard=True)
+    half = clustering.for_half(PseudoLabels(np.zeros(4, int), {"k1": 20, "eps": 0.55}))
+    assert (half.k1, half.k2, half.eps, half.min_samples, half.intra_k1, half.inter_k1) == (10, 3, 0.55, 2, 2, 10)
+    assert Dbscan(k1=1, k2=1, min_samples=1).for_half(PseudoLabels(np.zeros(1, int))).min_samples == 1
 
 
 def test_dbscan_is_cluster_crops() -> None:

@@ -51,6 +51,7 @@ def choose(table: CropTable) -> Choice:
         (
             what,
             f"{known}: groups of crops that are alike in light, sharpness and background take the cameras' place.",
-            "Known cameras are worth much more: one sub-folder per camera, or a column 'camera', makes them known.",
+            "Whether known cameras do better is open: in short runs on Market-1501's training identities mAP was 42.0 "
+            "with such groups, 39.2 with cameras and 35.7 with neither (docs/studies/camera-parts.md).",
         ),
     )

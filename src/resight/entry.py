@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,14 @@ import torch
 from resight.choice import Choice, choose
 from resight.common.checks import as_path, flag, instance, shown
 from resight.common.devices import resolve_device
+from resight.common.files import write_aside
 from resight.common.memory import explained_memory
 from resight.common.processes import current, launched_rank, own_device
 from resight.crops import TRAIN, CropTable, read_crops
 from resight.crops.cache import PixelCache
 from resight.encoders import Encoder
 from resight.errors import ResightError
+from resight.methods import METHODS
 from resight.model import Model, load
 from resight.pictures import cluster_sheet
 from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
@@ -164,7 +168,22 @@ def train_config(
                 with explained_memory("scoring", smaller_embedding(config)):
                     score(model.encoder)
             save_evaluation(run, scores)
+        if not METHODS[config.method.name].needs(config.method).identities:
+            with explained_memory("clustering halves of the crops", smaller_embedding(config)):
+                _save_doubt(model, run, table, cache, reporter)
     return model
+
+
+def _save_doubt(model: Model, run: RunFolder, table: CropTable, cache: Path, reporter: Reporter) -> None:
+    """Writes how sure the clusters are that the trained model finds among its crops.
+
+    Where half of the crops are too few for the run's clustering, there is nothing to write.
+    """
+    pixels = model.open_cache(table.subset(TRAIN), cache, progress=reporter.progress)
+    features = model.embed_cached(pixels, progress=reporter.progress)
+    with suppress(ResightError):
+        figures = model.doubt(features, pixels.table).to_dict()
+        write_aside(run.doubt_file, lambda file: file.write_text(json.dumps(figures, indent=1), encoding="utf-8"))
 
 
 def choose_run(table: CropTable, recipe: str | Path | None, *, resume: Path | None = None) -> Choice:

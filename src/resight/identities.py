@@ -43,6 +43,20 @@ class Dbscan(ClusteringConfig):
         """
         return cluster_crops(features, camera=camera, device=device, **self.model_dump())
 
+    def for_half(self, found: PseudoLabels) -> Dbscan:
+        """The settings for half of the crops, where an identity has half as many neighbours.
+
+        Args:
+            found: What the settings gave for all crops: ``k1`` and ``eps`` that were chosen are kept.
+        """
+        k1 = int(found.facts.get("k1", 0)) or self.k1
+        k1 = max(2, round(k1 / 2)) if isinstance(k1, int) else k1
+        halves = {name: max(1, round(getattr(self, name) / 2)) for name in ("k2", "intra_k1", "inter_k1")}
+        halves["k2"] = min(halves["k2"], k1) if isinstance(k1, int) else halves["k2"]
+        eps = float(found.facts["eps"]) if "eps" in found.facts else self.eps
+        samples = min(self.min_samples, max(2, round(self.min_samples / 2)))
+        return self.model_copy(update={**halves, "k1": k1, "eps": eps, "min_samples": samples})
+
 
 class _Neighbours(Settings):
     """How neighbours are searched for; the names are those of :class:`ClusteringConfig`."""
@@ -113,6 +127,12 @@ class TwoStage(_Neighbours):
             device=device,
         )
 
+    def for_half(self, found: PseudoLabels) -> TwoStage:
+        """The settings for half of the crops: as many clusters, of half as many crops."""
+        halves = {name: max(2, round(getattr(self, name) / 2)) for name in ("nearest", "k1")}
+        halves["k2"] = min(max(1, round(self.k2 / 2)), halves["k1"])
+        return self.model_copy(update={**halves, "crops_per_cluster": max(1.0, self.crops_per_cluster / 2)})
+
 
 class BottomUp(_Neighbours):
     """Single crops are merged, the nearest first (:func:`resight.clustering.bottom_up`); no crop stays out.
@@ -169,6 +189,10 @@ class BottomUp(_Neighbours):
             if not len(merged.costs):  # no pair of different cameras is left
                 break
         return PseudoLabels(labels, facts)
+
+    def for_half(self, found: PseudoLabels) -> BottomUp:
+        """The settings for half of the crops: as many clusters, of half as many crops."""
+        return self.model_copy(update={"crops_per_identity": max(1.0, self.crops_per_identity / 2)})
 
 
 #: The clusterings by name.

@@ -23,6 +23,9 @@ def test_evaluate(run: Path, painted: Path, resight: Callable[..., tuple[int, st
     assert "Clusters of the test crops, by dbscan" in out
     reranked = json.loads(resight(*words, "--rerank", "--k1", 4, "--ap", "trapezoidal", "--json")[1])
     assert reranked["mAP"] != scores["mAP"]
+    status, _, err = resight(*words, "--rerank-cameras")
+    assert status == 2
+    assert "needs crops of at least 3 cameras, and there are 2" in err
     row = [f"{100 * reranked[name]:.1f}" for name in ("mAP", "rank1", "rank5", "rank10", "mINP")]
     assert ["", *row, ""] in [[cell.strip() for cell in line.split("│")] for line in out.splitlines()]
 

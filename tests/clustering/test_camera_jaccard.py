@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from resight.clustering import camera_jaccard, camera_neighbours
+from resight.clustering import camera_jaccard, camera_neighbours, cluster_crops, dbscan, find_neighbours
 from resight.errors import ResightError
 
 
@@ -74,6 +74,43 @@ def test_an_approximate_search_finds_enough_and_fills_up_short_lists():
     assert (found.across >= 0).all()
     assert found.recall is not None
     assert (camera[found.across] != camera[:, None]).all()
+
+
+def test_labels_by_the_camera_aware_distance():
+    features, camera = crops(150)
+    sizes = {"intra_k1": 3, "inter_k1": 9}
+    aware = cluster_crops(features, camera=camera, eps=0.55, camera_jaccard=True, **sizes, keep_within=0.3)
+    distances = camera_jaccard(camera_neighbours(features, camera, **sizes))
+    np.testing.assert_array_equal(aware.labels, dbscan(distances, 0.55, 4))
+    assert aware.distances is not None
+    assert aware.distances.nnz == (distances.data < 0.3).sum()
+    centred = {"camera": camera, "centre_cameras": True}
+    given = find_neighbours(features, 30, **centred)
+    again = cluster_crops(given, camera=camera, eps=0.55, camera_jaccard=True)
+    direct = cluster_crops(features, eps=0.55, camera_jaccard=True, **centred)
+    np.testing.assert_array_equal(again.labels, direct.labels)
+
+
+def test_eps_is_chosen_on_the_camera_aware_distance():
+    features, camera = crops(150)
+    found = cluster_crops(features, camera=camera, eps="auto", camera_jaccard=True, inter_k1=9)
+    assert "k1" not in found.facts
+    assert f"eps {found.facts['eps']:g} has the highest score" in found.sentences[0]
+    assert "k1" not in found.sentences[0]
+    same = cluster_crops(features, camera=camera, eps=found.facts["eps"], camera_jaccard=True, inter_k1=9)
+    np.testing.assert_array_equal(found.labels, same.labels)
+
+
+def test_two_cameras_fall_back_and_none_is_a_sentence():
+    features, camera = crops(150, cameras=2)
+    found = cluster_crops(features, k1=20, camera=camera, camera_jaccard=True)
+    np.testing.assert_array_equal(found.labels, cluster_crops(features, k1=20).labels)
+    assert found.sentences == (
+        "clustering.camera_jaccard needs at least 3 cameras and there are 2, so the distance is the one without "
+        "cameras.",
+    )
+    with pytest.raises(ResightError, match=r"clustering\.camera_jaccard needs the camera of every crop"):
+        cluster_crops(features, camera_jaccard=True)
 
 
 def test_bad_input_is_a_sentence():

@@ -7,6 +7,7 @@ from sklearn.cluster import DBSCAN
 from resight.clustering import (
     NoClusters,
     PseudoLabels,
+    cameras,
     centre_by_camera,
     cluster_crops,
     clustering_quality,
@@ -56,6 +57,25 @@ def test_centring_takes_the_camera_mean_away():
     np.testing.assert_array_equal(
         cluster_crops(x, camera=camera, centre_cameras=True).labels, cluster_crops(expected).labels
     )
+
+
+def test_scaling_divides_by_deviations_that_lean_on_all_crops():
+    x, _, camera = people(2, shift=2.0)
+    camera[:3] = 7  # a camera of three crops
+    unit = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float64)
+    expected = np.empty_like(unit)
+    for i in range(len(x)):
+        own = unit[camera == camera[i]]
+        share = len(own) / (len(own) + 5)
+        variance = share * own.var(axis=0) + (1 - share) * unit.var(axis=0)
+        expected[i] = (unit[i] - own.mean(axis=0)) / (np.sqrt(variance) + 1e-3)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(centre_by_camera(x, camera, scale=True), expected, atol=1e-5)
+    for centre in (False, True):
+        found = cluster_crops(x, camera=camera, centre_cameras=centre, scale_cameras=True)
+        np.testing.assert_array_equal(found.labels, cluster_crops(centre_by_camera(x, camera, scale=True)).labels)
+    with pytest.raises(ResightError, match=r"clustering\.scale_cameras needs the camera"):
+        cluster_crops(x, scale_cameras=True)
 
 
 def test_centring_reunites_people_across_shifted_cameras():
@@ -202,8 +222,8 @@ def test_centring_reads_features_that_are_not_held(monkeypatch):
     x, camera = rng.normal(size=(500, 12)).astype(np.float16), rng.integers(3, size=500)
     expected = centre_by_camera(x, camera)
     given = x.copy()
-    monkeypatch.setattr(labels, "unit_rows", lambda features: unit_rows(features, memory=0))
-    monkeypatch.setattr(labels, "_BLOCK", 64)
+    monkeypatch.setattr(cameras, "unit_rows", lambda features: unit_rows(features, memory=0))
+    monkeypatch.setattr(cameras, "_BLOCK", 64)
     np.testing.assert_allclose(centre_by_camera(x, camera), expected, atol=1e-7)
     np.testing.assert_array_equal(x, given)
 

@@ -143,3 +143,30 @@ def test_bad_features():
         rerank_distances(np.eye(2), np.array([[1.0, 0], [0, 0]]))
     with pytest.raises(ResightError, match="same encoder"):
         rerank_distances(np.eye(2), np.eye(3))
+
+
+def test_camera_aware_reranking():
+    """The Jaccard distance is that of the clustering, which has a slow reference; the mixture is the usual one."""
+    from resight.clustering import camera_jaccard, camera_neighbours
+    from resight.evaluation import evaluate_retrieval
+    from resight.evaluation.distances import Rows
+    from resight.evaluation.reranking import Reranking
+
+    query, gallery = crowd(3)
+    camera = np.random.default_rng(3).integers(0, 4, 90)
+    options = RerankOptions(cameras=True, intra_k1=4, inter_k1=9, lam=0.3)
+    features = np.concatenate([query, gallery]).astype(np.float32)
+    found = Reranking(Rows(query), Rows(gallery), options, camera=camera)(slice(0, 20))
+    sparse = camera_jaccard(camera_neighbours(features, camera, intra_k1=4, inter_k1=9))[:20, 20:].tocoo()
+    jaccard = np.ones((20, 70))
+    jaccard[sparse.row, sparse.col] = sparse.data
+    distances = exact_distances(query, gallery)
+    scaled = distances[:20, 20:] / distances[:20].max(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, 0.7 * jaccard + 0.3 * scaled, atol=2e-6)
+    who = np.arange(90) % 9 + 1
+    parts = (query, gallery, who[:20], who[20:])
+    scores = evaluate_retrieval(*parts, camera[:20], camera[20:], rerank=options).to_dict()
+    assert scores["rerank"] == {"intra_k1": 4, "inter_k1": 9, "intra_k2": 2, "inter_k2": 4, "lam": 0.3}
+    for cameras, there in (((None, None), "none are known"), ((camera[:20] % 2, camera[20:] % 2), "there are 2")):
+        with pytest.raises(ResightError, match=f"of at least 3 cameras, and {there}: re-rank without"):
+            evaluate_retrieval(*parts, *cameras, rerank=options)

@@ -156,14 +156,25 @@ def _clustering() -> Iterator[Case]:
     yield from vary(
         "find_neighbours", clustering.find_neighbours,
         {"features": features, "k": 3, "camera": camera, "centre_cameras": True},
-        {"features": bad, "k": FROM_ONE, "camera": cameras | {"None": None}, "centre_cameras": FLAG, **SEARCH},
+        {
+            "features": bad, "k": FROM_ONE, "camera": cameras | {"None": None}, "centre_cameras": FLAG,
+            "scale_cameras": FLAG, **SEARCH,
+        },
         {"features": good, "camera": good_integers(camera) | {"texts": np.array(["a", "b"] * (ROWS // 2))}},
         same=lambda found: found.indices,
     )  # fmt: skip
     yield from vary(
         "centre_by_camera", clustering.centre_by_camera, {"features": features, "camera": camera},
-        {"features": bad, "camera": cameras | {"None": None}}, {"features": good, "camera": good_integers(camera)},
-        same=lambda moved: moved,
+        {"features": bad, "camera": cameras | {"None": None}, "scale": FLAG},
+        {"features": good, "camera": good_integers(camera)}, same=lambda moved: moved,
+    )  # fmt: skip
+    yield from vary(
+        "leave_out_one_camera", clustering.leave_out_one_camera, {"labels": camera, "camera": camera},
+        {
+            "labels": bad_integers(ROWS) | {"None": None, "-2": np.full(ROWS, -2)}, "camera": cameras | {"None": None},
+            "share": NO_NUMBER | {"None": None, "-1": -1, "1.1": 1.1}, "least": NO_NUMBER | {"0": 0, "1.1": 1.1},
+        },
+        {"camera": good_integers(camera)}, same=lambda found: found.labels,
     )  # fmt: skip
     yield from vary(
         "pseudo_cameras", clustering.pseudo_cameras, {"statistics": features, "groups": 3},
@@ -182,10 +193,22 @@ def _clustering() -> Iterator[Case]:
         {
             "features": bad, "k1": FROM_ONE, "k2": FROM_ONE | {"5": 5, "10**20": 10**20},
             "eps": NO_NUMBER | {"None": None, "0": 0, "-1": -1, "1": 1, "1e300": 1e300}, "min_samples": FROM_ONE,
-            "centre_cameras": FLAG, "device": NO_DEVICE, **SEARCH,
+            "centre_cameras": FLAG, "scale_cameras": FLAG, "camera_jaccard": FLAG, "clusterer": NO_CHOICE, "device": NO_DEVICE, **SEARCH,
         },
         {"features": good, "k1": {"np.int32(4)": np.int32(4), "4.0": 4.0}, "k2": {"np.int32(2)": np.int32(2)}},
         same=lambda found: found.labels, right=lambda found: len(found) == ROWS,
+    )  # fmt: skip
+    yield from vary(
+        "cluster_crops across cameras", clustering.cluster_crops,
+        {
+            "features": features, "eps": 0.9, "min_samples": 2, "camera": np.arange(ROWS) % 3, "camera_jaccard": True,
+            "intra_k1": 3, "inter_k1": 4,
+        },
+        {
+            "features": bad, "camera": cameras | {"None": None}, "intra_k1": FROM_ONE, "inter_k1": FROM_ONE,
+            "intra_k2": FROM_ONE, "inter_k2": NO_WHOLE | {"-1": -1, "None": None}, **SEARCH,
+        },
+        {"features": good}, same=lambda found: found.labels,
     )  # fmt: skip
     yield from vary(
         "jaccard_distance", clustering.jaccard_distance, {"features_or_neighbours": features, "k1": 4, "k2": 2},
@@ -225,7 +248,7 @@ def _clustering() -> Iterator[Case]:
         {
             "neighbours": no_neighbours | {"None": None, "features": features}, "k1": {"None": None, "()": (), "5": 5},
             "eps": {"None": None, "()": (), "(0,)": (0,), "(1,)": (1,), "('a',)": ("a",)}, "k2": FROM_ONE,
-            "min_samples": FROM_ONE, "camera": cameras,
+            "min_samples": FROM_ONE, "camera": cameras, "clusterer": NO_CHOICE,
         },
     )  # fmt: skip
     yield from vary(
@@ -244,17 +267,21 @@ def _clustering() -> Iterator[Case]:
     )  # fmt: skip
     distances = clustering.jaccard_distance(features, 4, 2)
     dense = distances.toarray()
-    yield from vary(
-        "dbscan", clustering.dbscan, {"distances": distances, "eps": 0.7, "min_samples": 2},
-        {
-            "distances": {"None": None, "5": 5, "dense": dense, "list": dense.tolist(), "N×2": distances[:, :2],
-                          "NaN": distances * np.nan, "negative": -distances, "0×0": sp.csr_matrix((0, 0)),
-                          "complex": distances.astype(complex), "inf": distances * np.inf},
-            "eps": {**NO_NUMBER, "None": None, "0": 0, "-1": -1}, "min_samples": FROM_ONE,
-        },
-        {"distances": {"float64": distances.astype(np.float64), "csc": distances.tocsc(), "coo": distances.tocoo()}},
-        same=lambda labels: labels,
-    )  # fmt: skip
+    matrices: Named = {
+        "None": None, "5": 5, "dense": dense, "list": dense.tolist(), "N×2": distances[:, :2],
+        "NaN": distances * np.nan, "negative": -distances, "0×0": sp.csr_matrix((0, 0)),
+        "complex": distances.astype(complex), "inf": distances * np.inf,
+    }  # fmt: skip
+    for cluster in (clustering.dbscan, clustering.infomap):
+        yield from vary(
+            cluster.__name__, cluster, {"distances": distances, "eps": 0.7, "min_samples": 2},
+            {
+                "distances": matrices, "eps": {**NO_NUMBER, "None": None, "0": 0, "-1": -1}, "min_samples": FROM_ONE,
+                **({"seed": SEEDS} if cluster is clustering.infomap else {}),
+            },
+            {"distances": {"float64": distances.astype(np.float64), "csc": distances.tocsc(), "coo": distances.tocoo()}},
+            same=lambda labels: labels,
+        )  # fmt: skip
     yield from vary(
         "two_stage", clustering.two_stage, {"features": features, "clusters": 3, "k1": 4, "k2": 2, "keep": 4},
         {
@@ -388,7 +415,8 @@ def _evaluation() -> Iterator[Case]:
     )  # fmt: skip
     yield from vary(
         "RerankOptions", evaluation.RerankOptions, {},
-        {"k1": FROM_ONE, "k2": FROM_ONE, "lam": NO_NUMBER | {"None": None, "-0.1": -0.1, "1.1": 1.1}},
+        {"k1": FROM_ONE, "k2": FROM_ONE, "lam": NO_NUMBER | {"None": None, "-0.1": -0.1, "1.1": 1.1},
+         "cameras": FLAG, "intra_k1": FROM_ONE, "inter_k2": NO_WHOLE | {"-1": -1, "None": None}},
         {"k1": WHOLE, "lam": {"0": 0, "1": 1}},
     )  # fmt: skip
     split = np.array(["query"] * 4 + ["gallery"] * 10)

@@ -99,7 +99,22 @@ def command_cases(stage: Stage) -> Iterator[Case]:
                   "k1=2020-13-45", "k1=" + "[" * 5000, "é=1", "clustering.nonsense=1", "k1=" + "9" * 5000),
         },
         {"--eps": (("0.5",), ("0.99",)), "--algorithm": (("dbscan",), ), "+": (("k1=5.0",), ("clustering.k1=5",),
-        ("recall=1",))},
+        ("recall=1",)), "--data": ((stage.seen,),), "--no-tracks": ((),)},
+    )  # fmt: skip
+    yield from _vary(
+        stage, "embed tracks", lambda: ["embed", run, "--tracks", "--data", stage.seen, "--to", new("a.npz"), *cache],
+        {"--data": (data, stage.plain, stage.cameras)}, {"--to": ((new("a.parquet"),),)}, pairs=0,
+    )  # fmt: skip
+    yield from _vary(
+        stage, "journeys", lambda: ["journeys", run, *few, "eps=0.9", "--data", stage.seen, "--to", new("j"), *cache],
+        {
+            "RUN": (1, (*paths("run"), stage.seen)), "--data": (*paths("crops"), data, stage.plain, stage.cameras),
+            "--to": ("", stage.text, stage.text / "below", "/proc/j", "x" * 300, "a\0b"), **shared,
+            "--gap": ("", "soon", "-1", "nan", "0", "1y", "9" * 30), "--impossible": (*NO_NUMBER, "1.5"),
+            "--tables": (*NO_WORD, "CSV"), "+": ("k1=0", "nonsense=1", "eps=2", "--boxes", "--video"),
+        },
+        {"--gap": (("5min",), ("90",)), "--impossible": (("0",), ("0.5",)), "--tables": (("parquet",),),
+         "--no-tracks": ((),)}, pairs=20,
     )  # fmt: skip
     for algorithm, wrong in {
         "two_stage": ("nearest=0", "nearest=true", "components=0", "components=1.5", "crops_per_cluster=0",
@@ -302,6 +317,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         "transfer",
         "embed",
         "cluster",
+        "journeys",
         "describe",
         "report",
         "watch",

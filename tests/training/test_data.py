@@ -26,6 +26,12 @@ BOTH = {"clustering.centre_cameras": True, "sampling.cameras": "spread"}
             BOTH | {"method.camera_weight": 0.5},
             ("clustering.centre_cameras", "method.camera_weight", "sampling.cameras"),
         ),
+        (
+            "pplr",
+            {"clustering.camera_jaccard": True, "clustering.scale_cameras": True},
+            ("clustering.scale_cameras", "clustering.camera_jaccard"),
+        ),
+        ("adtc", {"clustering.camera_jaccard": True}, ()),
         ("supervised", BOTH, ("sampling.cameras",)),
         ("mar", BOTH, ("method.consistency_weight",)),
         ("idl_acl", BOTH | {"method.cluster_weight": 0}, ("sampling.cameras",)),

@@ -25,6 +25,8 @@ USE = {
     "sampling.cameras": "spread",
     "method.camera_weight": 0.5,
     "pseudo_cameras": 2,
+    "clustering.one_camera": "leave_out",
+    "clustering.one_camera_ramp": 2,
 }
 
 
@@ -79,7 +81,13 @@ def test_a_run_without_cameras_uses_groups_and_says_so(whole: RunFolder) -> None
     data = whole.read_data()
     assert data["camera_use"] == []
     assert sum(data["pseudo_cameras"]) == data["crops"]
-    assert "camera" in whole.read_metrics()[-1]  # the term of the inter-camera loss
+    records = whole.read_metrics()
+    assert "camera" in records[-1]  # the term of the inter-camera loss
+    assert records[0]["one_camera_clusters"] == 0  # the ramp begins
+    for record in records:
+        labels = np.load(whole.path / "labels" / f"{record['epoch']:04d}.npz")["labels"]
+        assert record["outliers"] == (labels < 0).sum() >= record["one_camera_crops"] * len(labels) - 1e-6
+    assert records[-1]["one_camera_clusters"] > 0
 
 
 def test_known_cameras_are_not_looked_at(

@@ -45,7 +45,7 @@ app = typer.Typer(
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Training": (training.train, training.demo, training.bench),
     "Scores": (scores.evaluate, scores.compare, scores.transfer),
-    "Using a model": (using.embed, using.cluster, using.describe),
+    "Using a model": (using.embed, using.cluster, video.journeys, using.describe),
     "What a run learned": (show.report, show.watch),
     "Studies": (study.study,),
     "Galleries": (gallery.search, gallery.identify),

@@ -61,6 +61,13 @@ def evaluate(
     lam: Annotated[
         float, typer.Option("--lambda", metavar="X", help="Weight of the original distance in re-ranking.")
     ] = 0.3,
+    rerank_cameras: Annotated[
+        bool,
+        typer.Option(
+            "--rerank-cameras",
+            help="Re-rank by neighbours within and across cameras (CA-Jaccard). Uses at least 3 cameras.",
+        ),
+    ] = False,
     debias: Annotated[
         DebiasForm,
         typer.Option(
@@ -70,6 +77,14 @@ def evaluate(
             "('standardise'). Uses cameras.",
         ),
     ] = DebiasForm.none,
+    tracks: Annotated[
+        bool,
+        typer.Option(
+            "--tracks",
+            help="Rank tracks instead of crops: the mean of each track's embeddings, weighted by the column 'quality' "
+            "if there is one. Uses tracks and cameras.",
+        ),
+    ] = False,
     clustering: Annotated[
         bool,
         typer.Option("--clustering", help="Also cluster the test crops and compare the clusters with the identities."),
@@ -91,16 +106,17 @@ def evaluate(
         from resight.model import load
         from resight.scoring import evaluate as evaluate_model
 
-        options = RerankOptions(k1=k1, k2=k2, lam=lam)  # checked before the model is loaded
+        options = RerankOptions(k1=k1, k2=k2, lam=lam, cameras=rerank_cameras)  # checked before the model is loaded
         model = load(run, device, epoch=epoch)
         table = read(data, format, train_identities)
         scores = evaluate_model(
             model,
             table,
             ap=ap.value,
-            rerank=options if rerank else None,
+            rerank=options if rerank or rerank_cameras else None,
             debias=debias.value,
             flip=flip,
+            tracks=tracks,
             clustering=clustering,
             cache=cache,
             progress=report.progress,
@@ -130,6 +146,13 @@ def compare(
         typer.Option("--ap", metavar="FORM", help="Average precision: 'standard' or 'trapezoidal'."),
     ] = APConvention.standard,
     rerank: Annotated[bool, typer.Option("--rerank", help="Re-rank by k-reciprocal neighbours.")] = False,
+    rerank_cameras: Annotated[
+        bool,
+        typer.Option(
+            "--rerank-cameras",
+            help="Re-rank by neighbours within and across cameras (CA-Jaccard). Uses at least 3 cameras.",
+        ),
+    ] = False,
     draws: Annotated[int, typer.Option(min=1, max=10**7, metavar="N", help="Draws of the bootstrap.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed of the draws.")] = 0,
     to: Annotated[
@@ -166,7 +189,7 @@ def compare(
             read(data, format, train_identities),
             baseline=baseline,
             ap=ap.value,
-            rerank=RerankOptions() if rerank else None,
+            rerank=RerankOptions(cameras=rerank_cameras) if rerank or rerank_cameras else None,
             flip=flip,
             draws=draws,
             seed=seed,

@@ -124,7 +124,7 @@ def train(
 
     Example: **resight train --data cameras/ --out runs/first --minutes 30**
     """
-    from resight.cli.tables import print_remarks, print_scores
+    from resight.cli.tables import print_remarks, print_scores, print_text
 
     if method is not None and "=" in method:  # a setting: no method was named
         settings, method = [method, *(settings or [])], None
@@ -139,6 +139,7 @@ def train(
     with reporter(quiet) as report:
         if "torch" not in sys.modules:  # it takes seconds
             report.say(f"Starting {method or 'training'} on {data}: loading PyTorch and listing the crops.")
+        from resight.analysis import describe_doubt
         from resight.common.devices import resolve_device
         from resight.common.processes import launched_rank, own_device
         from resight.crops import remarks
@@ -210,6 +211,9 @@ def train(
         print("The crops have no identities, so there are no labels to score against.")
     else:
         print("No identities were held out (--train-identities N does so), so there is nothing to score against.")
+    if run.doubt_file.exists():
+        for sentence in describe_doubt(json.loads(run.doubt_file.read_text(encoding="utf-8")), table.camera_names):
+            print_text(sentence)
     print(f"The model and its metrics are in {run.path}.")
 
     options = {

@@ -154,17 +154,45 @@ def weight_rows(
 
 
 @jit()
+def _rows_to_average(
+    first: np.ndarray, first_depth: int, second: np.ndarray | None, second_depth: int, i: int, chosen: np.ndarray
+) -> int:
+    """Writes the first neighbours of crop i in both lists, and returns how many there are."""
+    used = 0
+    for t in range(first_depth):
+        if first[i, t] >= 0:
+            chosen[used] = first[i, t]
+            used += 1
+    if second is not None:
+        for t in range(second_depth):
+            if second[i, t] >= 0:
+                chosen[used] = second[i, t]
+                used += 1
+    return used
+
+
+@jit()
 def mean_rows(
-    indptr: np.ndarray, columns: np.ndarray, values: np.ndarray, indices: np.ndarray, depth: int, start: int, stop: int
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    values: np.ndarray,
+    first: np.ndarray,
+    first_depth: int,
+    second: np.ndarray | None,
+    second_depth: int,
+    start: int,
+    stop: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Replaces row i of V by the mean of the rows of its first ``depth`` neighbours.
+    """Replaces row i of V by the mean of the rows of its first neighbours in one or two lists.
 
     Args:
         indptr: ``(N + 1,)`` row starts of V, a CSR matrix.
         columns: Columns of V.
         values: Values of V.
-        indices: ``(N, k)`` int32 neighbours.
-        depth: Number of neighbours, the crop itself counted.
+        first: ``(N, k)`` int32 neighbours; those below 0 are skipped, in both lists.
+        first_depth: Neighbours of this list that count, at most k; the crop itself is one if the list holds it.
+        second: ``(N, l)`` int32 further neighbours, or ``None``.
+        second_depth: Neighbours of that list that count; 0 without one.
         start: First row.
         stop: One past the last row.
 
@@ -172,22 +200,24 @@ def mean_rows(
         ``(stop - start,)`` int64 entries per row, then int32 columns, ascending within a row, and float64 values of all
         rows.
     """
-    num_points = indices.shape[0]
+    num_points = first.shape[0]
     counts = np.zeros(stop - start, np.int64)
     seen = np.full(num_points, -1, np.int64)
     total = np.zeros(num_points, np.float64)
     touched = np.empty(num_points, np.int64)
+    chosen = np.empty(first_depth + second_depth, np.int32)
     room = 0
     for i in range(start, stop):
-        for t in range(depth):
-            room += indptr[indices[i, t] + 1] - indptr[indices[i, t]]
+        for t in range(_rows_to_average(first, first_depth, second, second_depth, i, chosen)):
+            room += indptr[chosen[t] + 1] - indptr[chosen[t]]
     new_columns = np.empty(room, np.int32)
     new_values = np.empty(room, np.float64)
     filled = 0
     for i in range(start, stop):
         size = 0
-        for t in range(depth):
-            c = indices[i, t]
+        used = _rows_to_average(first, first_depth, second, second_depth, i, chosen)
+        for t in range(used):
+            c = chosen[t]
             for p in range(indptr[c], indptr[c + 1]):
                 m = columns[p]
                 if seen[m] != i:
@@ -199,7 +229,7 @@ def mean_rows(
         members = np.sort(touched[:size])
         for t in range(size):
             new_columns[filled] = members[t]
-            new_values[filled] = total[members[t]] / depth
+            new_values[filled] = total[members[t]] / used
             filled += 1
         counts[i - start] = size
     return counts, grown(new_columns, filled, filled), grown(new_values, filled, filled)

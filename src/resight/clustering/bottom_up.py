@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from resight.clustering.labels import PseudoLabels, check_cameras
+from resight.clustering.cameras import check_cameras
+from resight.clustering.labels import PseudoLabels
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.search.products import TILE_ELEMENTS, Products
 from resight.common.checks import flag, number, whole

@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from resight.clustering.cameras import camera_groups
 from resight.clustering.jaccard import distances_of_weights, join_rows, rows_per_chunk
 from resight.clustering.search import Search, UnitRows, nearest_neighbours, unit_rows
-from resight.common.checks import as_array, instance, number, one_of, whole
+from resight.common.checks import as_array, instance, number, whole
 from resight.common.memory import available_memory
 from resight.errors import ResightError
 
 #: With fewer cameras the distance is known to fail: lists across cameras are those of a single other camera.
 LEAST_CAMERAS = 3
 _TILE = 1 << 24  # similarities computed at once
+_WIDER = 6  # how many times longer the lists of all cameras are than those across cameras
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +36,8 @@ class CameraNeighbours:
         within_distances: ``(N, k + 1)`` float32 squared Euclidean distances of the L2-normalised features.
         across: ``(N, l + 1)`` int32: the nearest crops of all other cameras, nearest first; -1 where there are no more.
         across_distances: ``(N, l + 1)`` float32 squared distances.
-        recall: Smallest share of the true neighbours that an approximate search found in one of the lists, measured on
-            samples; ``None`` if all searches were exact.
+        recall: Share of the true neighbours that an approximate search among all cameras found, measured on a sample;
+            ``None`` if it was exact.
     """
 
     within: np.ndarray
@@ -60,19 +62,18 @@ def camera_neighbours(
 ) -> CameraNeighbours:
     """Finds the neighbours of every crop within its camera and across cameras.
 
-    Within cameras, each camera is searched as a set by itself. Across cameras, an exact search compares each camera's
-    crops with all crops of the other cameras, by tiles of float32 similarities; candidates are then sorted by exact
-    distance. An approximate search takes the ``8 · inter_k1`` nearest crops of all cameras, drops those of the same
-    camera, and searches exactly for crops that are left with too few.
+    One search for the ``6 · (inter_k1 + 1)`` nearest crops of all cameras fills both lists of most crops. Where a list
+    stays short, the crop is compared with all crops of its camera, or of the others, by tiles of float32 similarities;
+    candidates are then sorted by exact distance. So the lists are exact if the search is.
 
     Args:
         features: ``(N, D)`` array or memory map, L2-normalised here, or :class:`~resight.clustering.UnitRows`.
         camera: ``(N,)`` camera of each crop.
         intra_k1: Neighbours within the camera, the crop itself not counted.
         inter_k1: Neighbours across cameras, less one: the paper's code keeps ``inter_k1 + 1`` there, too.
-        search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops.
+        search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
         recall: Share of the true neighbours that an approximate search aims to find.
-        device: Device of PyTorch that searches within cameras, such as ``"cuda"``; ``None`` is the CPU.
+        device: Device of PyTorch that searches, such as ``"cuda"``; ``None`` is the CPU.
 
     Returns:
         Both lists of every crop.
@@ -80,69 +81,59 @@ def camera_neighbours(
     Raises:
         ResightError: An argument is out of range, there is not one camera per crop, or the features are not usable.
     """
-    from resight.clustering.labels import camera_groups
-    from resight.clustering.search.neighbours import APPROXIMATE_ABOVE
+    from resight.clustering import _camera_kernels as kernels
 
     intra_k1, inter_k1 = whole("clustering.intra_k1", intra_k1), whole("clustering.inter_k1", inter_k1)
-    one_of("clustering.search", search, ("auto", "exact", "approximate"))
     rows = unit_rows(features)
     group = np.ascontiguousarray(camera_groups(camera, len(rows)), np.int32)
-    size = len(rows)
+    size, members = len(rows), np.bincount(group)
     within = np.full((size, min(intra_k1 + 1, size)), -1, np.int32)
-    within_distances = np.full(within.shape, np.inf, np.float32)
-    shares = []
-    for number_ in range(int(group.max()) + 1):
-        members = np.flatnonzero(group == number_).astype(np.int32)
-        norm = None if rows.norm is None else rows.norm[members]
-        found = nearest_neighbours(
-            UnitRows(rows.data[members], norm), within.shape[1], search=search, recall=recall, device=device
-        )
-        within[members, : found.k] = members[found.indices]
-        within_distances[members, : found.k] = found.distances
-        shares += [] if found.recall is None else [found.recall]
     across = np.full((size, min(inter_k1 + 1, size)), -1, np.int32)
-    across_distances = np.full(across.shape, np.inf, np.float32)
-    if search == "approximate" or (search == "auto" and size > APPROXIMATE_ABOVE):
-        from resight.clustering import _camera_kernels as kernels
+    within_distances, across_distances = (np.full(lists.shape, np.inf, np.float32) for lists in (within, across))
+    wide = nearest_neighbours(rows, min(size, _WIDER * (inter_k1 + 1)), search=search, recall=recall, device=device)
+    own, others = kernels.divide(
+        wide.indices, wide.distances, group, within, within_distances, across, across_distances
+    )
+    found = wide.recall
+    del wide
+    short = np.flatnonzero(own < np.minimum(within.shape[1], members[group]))
+    _fill_up(rows, group, short, within, within_distances, same=True)
+    short = np.flatnonzero(others < np.minimum(across.shape[1], size - members[group]))
+    _fill_up(rows, group, short, across, across_distances, same=False)
+    return CameraNeighbours(within, within_distances, across, across_distances, found)
 
-        wide = nearest_neighbours(rows, 8 * inter_k1, search="approximate", recall=recall)
-        shares += [] if wide.recall is None else [wide.recall]
-        filled = kernels.other_cameras(wide.indices, wide.distances, group, across, across_distances)
-        del wide
-        wanted = np.flatnonzero(filled < np.minimum(across.shape[1], size - np.bincount(group)[group]))
-    else:
-        wanted = np.arange(size)
-    _search_across(rows, group, wanted.astype(np.int32), across, across_distances)
-    return CameraNeighbours(within, within_distances, across, across_distances, min(shares) if shares else None)
 
-
-def _search_across(
-    rows: UnitRows, group: np.ndarray, wanted: np.ndarray, indices: np.ndarray, distances: np.ndarray
+def _fill_up(
+    rows: UnitRows, group: np.ndarray, wanted: np.ndarray, indices: np.ndarray, distances: np.ndarray, *, same: bool
 ) -> None:
-    """Writes the exact neighbours across cameras of the crops ``wanted``, by tiles of float32 similarities."""
+    """Writes the exact lists of the crops ``wanted``, among their camera's crops or those of all others."""
     import torch
 
     from resight.clustering import _camera_kernels as kernels
     from resight.common.kernels import run_rows
 
-    size, width = len(rows), indices.shape[1]
+    size, first = len(rows), int(same)  # a crop leads the list of its camera
     step = int(max(1, min(1024, _TILE // size, available_memory() // (16 * size))))
-    for number_ in range(int(group.max()) + 1):
-        asking = wanted[group[wanted] == number_]
-        others = np.flatnonzero(group != number_).astype(np.int32)
-        k = min(width, len(others))
-        if not len(asking) or not k:
+    for camera_ in np.unique(group[wanted]):
+        asking = wanted[group[wanted] == camera_].astype(np.int32)
+        others = np.flatnonzero((group == camera_) == same).astype(np.int32)
+        k = min(indices.shape[1], len(others)) - first
+        if first:
+            indices[asking, 0], distances[asking, 0] = asking, 0
+        if k < 1:
             continue
-        theirs = rows.take(others)
+        theirs = torch.from_numpy(np.ascontiguousarray(rows.take(others)))
         # float32 similarities are off by about 1e-6: a few spare candidates, then exact distances decide
-        spare = min(len(others), k + 8)
-        for first in range(0, len(asking), step):
-            some = asking[first : first + step]
-            tile = torch.from_numpy(np.ascontiguousarray(rows.take(some))) @ torch.from_numpy(theirs).T
+        spare = min(len(others) - first, k + 8)
+        for start_ in range(0, len(asking), step):
+            some = asking[start_ : start_ + step]
+            tile = torch.from_numpy(np.ascontiguousarray(rows.take(some))) @ theirs.T
+            if same:
+                tile[torch.arange(len(some)), torch.from_numpy(np.searchsorted(others, some))] = -torch.inf
             top = others[tile.topk(spare, dim=1).indices.numpy()]
 
             def work(start: int, stop: int, some: np.ndarray = some, top: np.ndarray = top, k: int = k) -> None:
-                kernels.sort_candidates(rows.data, rows.norm, some, top, k, indices, distances, start, stop)
+                kernels.sort_candidates(rows.data, rows.norm, some, top, first, k, indices, distances, start, stop)
 
             run_rows(work, len(some), chunk=64)
 
@@ -177,6 +168,7 @@ def camera_jaccard(
 def camera_weights(neighbours: Any, *, intra_k2: int = 2, inter_k2: int = 4) -> sp.csr_matrix:
     """V of :func:`camera_jaccard`: ``(N, N)`` float64 CSR matrix whose rows sum to 1."""
     from resight.clustering import _camera_kernels as kernels
+    from resight.clustering._kernels import mean_rows
     from resight.common.kernels import map_rows
 
     found = instance("neighbours", neighbours, CameraNeighbours, "camera_neighbours makes them")
@@ -202,8 +194,9 @@ def camera_weights(neighbours: Any, *, intra_k2: int = 2, inter_k2: int = 4) -> 
     chunk = rows_per_chunk(size)
     weights = join_rows(map_rows(lambda start, stop: kernels.weights(*lists, start, stop), size, chunk=chunk), size)
     starts, columns, values = weights.indptr, weights.indices, weights.data
+    within, across = min(intra_k2, lists[0].shape[1]), min(inter_k2, lists[2].shape[1])
 
     def average(start: int, stop: int) -> Any:
-        return kernels.mean_of_two(starts, columns, values, lists[0], intra_k2, lists[2], inter_k2, start, stop)
+        return mean_rows(starts, columns, values, lists[0], within, lists[2], across, start, stop)
 
     return join_rows(map_rows(average, size, chunk=chunk), size)

@@ -32,20 +32,8 @@ def dbscan(distances: sp.csr_matrix, eps: float, min_samples: int = 4) -> np.nda
         ResightError: The matrix is not square, not sparse or has an entry that is no distance, or an argument is out of
             range.
     """
-    if not sp.issparse(distances) or distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
-        raise ResightError("DBSCAN needs a square sparse matrix of distances, one row per crop.")
     eps, min_samples = check_density(eps, min_samples)
-    matrix = sp.csr_matrix(distances)
-    if (
-        not matrix.shape[0]
-        or matrix.dtype.kind not in "fiu"
-        or not (matrix.data >= 0).all()
-        or np.isinf(matrix.data).any()
-    ):
-        raise ResightError(
-            f"DBSCAN needs distances of at least one crop that are numbers of at least 0; got shape {matrix.shape} of "
-            f"{matrix.dtype}."
-        )
+    matrix = check_distances("DBSCAN", distances)
     from resight.clustering import _kernels
 
     kind = matrix.data.dtype.type if matrix.data.dtype.kind == "f" else np.float64
@@ -57,3 +45,26 @@ def dbscan(distances: sp.csr_matrix, eps: float, min_samples: int = 4) -> np.nda
 def check_density(eps: float, min_samples: int) -> tuple[float, int]:
     """Both as plain numbers; a :class:`ResightError` unless ``eps`` is above 0 and ``min_samples`` at least 1."""
     return number("clustering.eps", eps, above=0), whole("clustering.min_samples", min_samples, most=2**31)
+
+
+def check_distances(name: str, distances: sp.csr_matrix) -> sp.csr_matrix:
+    """The matrix in rows; a :class:`ResightError` unless it is square and sparse and holds distances.
+
+    Args:
+        name: What needs them, for the sentence.
+        distances: What was given.
+    """
+    if not sp.issparse(distances) or distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
+        raise ResightError(f"{name} needs a square sparse matrix of distances, one row per crop.")
+    matrix = sp.csr_matrix(distances)
+    if (
+        not matrix.shape[0]
+        or matrix.dtype.kind not in "fiu"
+        or not (matrix.data >= 0).all()
+        or np.isinf(matrix.data).any()
+    ):
+        raise ResightError(
+            f"{name} needs distances of at least one crop that are numbers of at least 0; got shape {matrix.shape} of "
+            f"{matrix.dtype}."
+        )
+    return matrix

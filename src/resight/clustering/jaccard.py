@@ -126,7 +126,8 @@ def neighbour_weights(
         indptr, columns, values = weights.indptr, weights.indices, weights.data
 
         def average(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            return _kernels.mean_rows(indptr, columns, values, neighbours.indices, min(k2, neighbours.k), start, stop)
+            depth = min(k2, neighbours.k)
+            return _kernels.mean_rows(indptr, columns, values, neighbours.indices, depth, None, 0, start, stop)
 
         weights = join_rows(map_rows(average, num_points, chunk=rows_per_chunk(num_points)), num_points)
     return weights

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
-from resight.clustering.dbscan import check_density, dbscan
-from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, jaccard_distance, neighbour_weights
+from resight.clustering.camera_jaccard import LEAST_CAMERAS, camera_neighbours, camera_weights
+from resight.clustering.cameras import camera_groups, centre_by_camera
+from resight.clustering.dbscan import check_density
+from resight.clustering.infomap import require_infomap
+from resight.clustering.jaccard import check_depths, distances_of_weights, invert, jaccard_chunks, neighbour_weights
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.selection import (
+    CLUSTERERS,
     EPS_GRID,
     K1_GRID,
+    Clusterer,
     best_setting,
+    cluster_graph,
+    examine_graphs,
     examine_settings,
     explain_choice,
     is_auto,
     longest_list,
 )
-from resight.common.checks import as_array, flag, integers, number
-from resight.common.memory import room_for
+from resight.common.checks import flag, integers, number, one_of
 from resight.errors import ResightError
 
-_BLOCK = 8192  # features read at once
 _SAMPLED_ROWS = 4096  # crops whose distances are examined when nothing clusters
 
 
@@ -99,30 +105,51 @@ def cluster_crops(
     k2: int = 6,
     eps: float | Literal["auto"] = 0.6,
     min_samples: int = 4,
+    clusterer: Clusterer = "dbscan",
     camera: Any = None,
     centre_cameras: bool = False,
+    scale_cameras: bool = False,
+    camera_jaccard: bool = False,
+    intra_k1: int = 5,
+    inter_k1: int = 20,
+    intra_k2: int = 2,
+    inter_k2: int = 4,
     search: Search = "auto",
     recall: float = 0.95,
     device: Any = None,
     keep_within: float | None = None,
 ) -> PseudoLabels:
-    """Clusters crops with DBSCAN on the k-reciprocal Jaccard distance.
+    """Clusters crops with DBSCAN or Infomap on the k-reciprocal Jaccard distance.
 
-    The distance is :func:`~resight.clustering.jaccard_distance` (Zhong et al., CVPR 2017), the clustering is
-    :func:`~resight.clustering.dbscan` (Ester et al., KDD 1996).
+    The distance is :func:`~resight.clustering.jaccard_distance` (Zhong et al., CVPR 2017), or with ``camera_jaccard``
+    :func:`~resight.clustering.camera_jaccard` (Chen et al., CVPR 2024). The clustering is
+    :func:`~resight.clustering.dbscan` (Ester et al., KDD 1996) or :func:`~resight.clustering.infomap` (Rosvall and
+    Bergstrom, PNAS 2008).
 
     Args:
         features: ``(N, D)`` array or memory map, which may be larger than the memory; L2-normalised here. Or
             :class:`~resight.clustering.Neighbours` with at least ``k1`` neighbours per crop, from
-            :func:`find_neighbours`: then ``camera`` and the arguments after it are ignored.
+            :func:`find_neighbours`: then ``centre_cameras`` and ``scale_cameras`` are ignored, and without
+            ``camera_jaccard`` ``camera``, ``search``, ``recall`` and ``device``, too.
         k1: Length of the neighbour lists of the Jaccard distance, the crop itself counted; at least 1. ``"auto"``
-            chooses without labels (see :mod:`resight.clustering.selection`).
-        k2: Neighbours whose weights are averaged in the Jaccard distance, the crop itself counted; 1…k1.
+            chooses without labels (see :mod:`resight.clustering.selection`). Not used with ``camera_jaccard``.
+        k2: Neighbours whose weights are averaged in the Jaccard distance, the crop itself counted; 1…k1. Not used with
+            ``camera_jaccard``.
         eps: Largest Jaccard distance between neighbours, above 0 and below 1. ``"auto"`` chooses without labels.
-        min_samples: Number of neighbours that make a core crop, the crop itself counted; at least 1.
-        camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
+        min_samples: Number of neighbours that make a core crop, the crop itself counted; at least 1. With
+            Infomap the crops of the smallest cluster.
+        clusterer: ``"dbscan"``, or ``"infomap"``, which needs the package of that name.
+        camera: ``(N,)`` camera of each crop; used only with the three settings that follow.
         centre_cameras: Whether to subtract the mean feature of a crop's camera from its feature before the search (see
             :func:`centre_by_camera`). This uses camera labels, so the result is not camera-free.
+        scale_cameras: Whether to divide by the deviations of the camera's features, too. This implies
+            ``centre_cameras``.
+        camera_jaccard: Whether to search for neighbours within cameras and across cameras. This uses camera labels.
+            With fewer than 3 cameras the plain distance takes its place, and ``sentences`` says so.
+        intra_k1: With ``camera_jaccard``: neighbours within the camera, the crop itself not counted.
+        inter_k1: With ``camera_jaccard``: neighbours across cameras, less one.
+        intra_k2: With ``camera_jaccard``: crops within the camera whose weights are averaged, the crop itself counted.
+        inter_k2: With ``camera_jaccard``: crops of other cameras whose weights are averaged.
         search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
         recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
         device: Device of PyTorch that searches for neighbours, such as ``"cuda"``; ``None`` is the CPU.
@@ -135,46 +162,78 @@ def cluster_crops(
 
     Raises:
         NoClusters: Every crop is an outlier; the message suggests an ``eps``.
-        ResightError: An argument is out of range, or the features are not usable.
+        ResightError: An argument is out of range, cameras are needed and missing, the features are not usable, or
+            Infomap is not installed.
     """
+    one_of("clustering.clusterer", clusterer, CLUSTERERS)
+    if clusterer == "infomap":
+        require_infomap()
     find_k1, find_eps = is_auto(k1), is_auto(eps)
-    automatic = find_k1 or find_eps
     longest = longest_list(k1)
     check_depths(longest, k2)
     given: Any = 0.5 if find_eps else eps
     _, min_samples = check_density(given, min_samples)
     if given >= 1:
         raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {given:g}.")
-    neighbours = features
-    if not isinstance(features, Neighbours):
-        neighbours = find_neighbours(
-            features, longest, camera=camera, centre_cameras=centre_cameras, search=search, recall=recall, device=device
-        )
-    facts = {} if neighbours.recall is None else {"neighbour_recall": neighbours.recall}
-    sentences: tuple[str, ...] = ()
-    if automatic:
-        examined = examine_settings(
-            neighbours,
-            k1=K1_GRID if find_k1 else (longest,),
-            eps=EPS_GRID if find_eps else (given,),
-            k2=k2,
-            min_samples=min_samples,
-            camera=camera if centre_cameras else None,
-        )
-        best = best_setting(examined)
-        k1, eps = (min(longest, len(neighbours)), EPS_GRID[-1]) if best is None else (best.k1, best.eps)
-        if best is not None:
-            facts |= {"k1": k1, "eps": eps, "setting_score": best.score}
-            sentences = (explain_choice(best, examined),)
-    k1 = int(k1)
-    k2 = min(k2, k1) if automatic else k2
     reach = 0.0 if keep_within is None else number("keep_within", keep_within, least=0)
-    distances = jaccard_distance(neighbours, k1, k2, max_distance=max(float(eps), reach))
-    labels = dbscan(distances, float(eps), min_samples)
+    flag("clustering.camera_jaccard", camera_jaccard)
+    if not isinstance(features, Neighbours):
+        features = _debiased(features, camera, centre_cameras, scale_cameras)
+    sentences: list[str] = []
+    if camera_jaccard:
+        rows = _rows_of(features)
+        if few := _too_few_cameras(len(rows), camera):
+            camera_jaccard = False
+            sentences.append(few)
+    facts: dict[str, float] = {}
+    about_camera = camera if centre_cameras or scale_cameras or camera_jaccard else None
+    grid, lengths = EPS_GRID if find_eps else (given,), K1_GRID if find_k1 else (longest,)
+    how: dict[str, Any] = {"min_samples": min_samples, "camera": about_camera, "clusterer": clusterer}
+    if camera_jaccard:
+        lists = camera_neighbours(
+            rows,
+            camera,
+            intra_k1=intra_k1,
+            inter_k1=inter_k1,
+            search=search,
+            recall=recall,
+            device=device,
+        )
+        size, found_recall = len(lists), lists.recall
+        weigh: Callable[[], sp.csr_matrix] = partial(camera_weights, lists, intra_k2=intra_k2, inter_k2=inter_k2)
+        examined = []
+        if find_eps:
+            graphs = [(inter_k1, distances_of_weights(weigh(), grid[-1]))]
+            examined = examine_graphs(graphs, grid, **how)
+    else:
+        neighbours = features
+        if not isinstance(features, Neighbours):
+            neighbours = nearest_neighbours(features, longest, search=search, recall=recall, device=device)
+        size, found_recall = len(neighbours), neighbours.recall
+        examined = []
+        if find_k1 or find_eps:
+            examined = examine_settings(neighbours, k1=lengths, eps=grid, k2=k2, **how)
+    if found_recall is not None:
+        facts["neighbour_recall"] = found_recall
+    if examined:
+        best = best_setting(examined)
+        k1, eps = (min(longest, size), grid[-1]) if best is None else (best.k1, best.eps)
+        if best is not None:
+            facts |= {} if camera_jaccard else {"k1": best.k1}
+            facts |= {"eps": best.eps, "setting_score": best.score}
+            sentences.append(explain_choice(best, examined, with_k1=not camera_jaccard))
+    length = f"clustering.inter_k1 (now {inter_k1})"
+    if not camera_jaccard:
+        k1, length = int(k1), f"clustering.k1 (now {k1})"
+        k2 = min(k2, k1) if examined else k2
+        weigh = partial(neighbour_weights, neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    eps = float(eps)
+    distances = distances_of_weights(weigh(), max(eps, reach))
+    labels = cluster_graph(clusterer, distances, eps, min_samples)
     if labels.max() < 0:
-        raise NoClusters(_explain(neighbours, k1, k2, float(eps), min_samples))
+        raise NoClusters(_explain(weigh, size, length, eps, min_samples))
     kept = None if keep_within is None else _below(distances, reach)
-    return PseudoLabels(labels, facts, sentences=sentences, distances=kept)
+    return PseudoLabels(labels, facts, sentences=tuple(sentences), distances=kept)
 
 
 def find_neighbours(
@@ -183,22 +242,25 @@ def find_neighbours(
     *,
     camera: Any = None,
     centre_cameras: bool = False,
+    scale_cameras: bool = False,
     search: Search = "auto",
     recall: float = 0.95,
     device: Any = None,
 ) -> Neighbours:
-    """Nearest neighbours of crops, optionally after each camera's mean feature is subtracted.
+    """Nearest neighbours of crops, optionally after what cameras add to the features is taken away.
 
     :func:`cluster_crops` takes the result in place of features, so that one search can serve other purposes, too.
 
     Args:
         features: ``(N, D)`` array or memory map; L2-normalised here.
         k: Neighbours per crop, the crop itself counted.
-        camera: ``(N,)`` camera of each crop; used only with ``centre_cameras``.
+        camera: ``(N,)`` camera of each crop; used only with the two settings that follow.
         centre_cameras: Whether to subtract the mean feature of a crop's camera from its feature before the search (see
             :func:`centre_by_camera`). This uses camera labels.
+        scale_cameras: Whether to divide by the deviations of the camera's features, too. This implies
+            ``centre_cameras``.
         search: ``"exact"``, ``"approximate"``, or ``"auto"``: exact for up to 150,000 crops (1,500,000 on a GPU).
-        recall: Share of the true neighbours that an approximate search aims to find, above 0 and at most 1.
+        recall: Share of the true neighbours that an approximate search aims to find.
         device: Device of PyTorch that searches, such as ``"cuda"``; ``None`` is the CPU.
 
     Returns:
@@ -207,72 +269,46 @@ def find_neighbours(
     Raises:
         ResightError: An argument is out of range, the cameras are missing, or the features are not usable.
     """
-    if flag("clustering.centre_cameras", centre_cameras):
-        if camera is None:
-            raise ResightError(
-                "clustering.centre_cameras needs the camera of every crop, and none are known: give the crop table "
-                "a camera column or set clustering.centre_cameras to false."
-            )
-        features = UnitRows(centre_by_camera(features, camera))
+    features = _debiased(features, camera, centre_cameras, scale_cameras)
     return nearest_neighbours(features, k, search=search, recall=recall, device=device)
 
 
-def centre_by_camera(features: Any, camera: Any) -> np.ndarray:
-    """Subtracts from each L2-normalised feature the mean of its camera's features, and normalises the result.
-
-    This uses camera labels. A crop whose feature equals the camera's mean, such as the only crop of a camera, keeps its
-    normalised feature.
-
-    Args:
-        features: ``(N, D)`` array or memory map.
-        camera: ``(N,)`` camera of each crop.
-
-    Returns:
-        ``(N, D)`` float32 L2-normalised features: a new array, on disk where it does not fit in memory.
-
-    Raises:
-        ResightError: There is not one camera per crop, or the features are not usable.
-    """
-    rows = unit_rows(features)
-    group = camera_groups(camera, len(rows))
-    blocks = [slice(first, first + _BLOCK) for first in range(0, len(rows), _BLOCK)]
-    mean = np.zeros((int(group.max()) + 1, rows.dim))
-    for block in blocks:
-        part = rows.take(block)
-        for own in np.unique(group[block]):
-            mean[own] += part[group[block] == own].sum(axis=0, dtype=np.float64)
-    mean /= np.bincount(group)[:, None]
-    result = rows.data if rows.held and rows is not features else room_for((len(rows), rows.dim), np.float32)
-    for block in blocks:
-        part = rows.take(block)
-        moved = part - mean[group[block]]
-        norm = np.sqrt((moved * moved).sum(axis=1))
-        left = norm > 1e-6
-        result[block] = part
-        result[block][left] = moved[left] / norm[left, None]
-    return result
+def _debiased(features: Any, camera: Any, centre: bool, scale: bool) -> Any:
+    """The features, without what cameras add to them if that is asked for."""
+    centre, scale = flag("clustering.centre_cameras", centre), flag("clustering.scale_cameras", scale)
+    if not centre and not scale:
+        return features
+    if camera is None:
+        raise ResightError(_needs_cameras(f"clustering.{'scale' if scale else 'centre'}_cameras"))
+    return UnitRows(centre_by_camera(features, camera, scale=scale))
 
 
-def camera_groups(camera: Any, crops: int) -> np.ndarray:
-    """``(N,)`` int64 cameras numbered from 0; raises a :class:`ResightError` unless there is one for each crop."""
-    cameras = check_cameras(camera)
-    if cameras.shape != (crops,):
-        raise ResightError(
-            f"There are {crops} features, but the cameras have shape {cameras.shape}: give one camera per crop."
-        )
-    return np.asarray(np.unique(cameras, return_inverse=True)[1].reshape(-1))
+def _rows_of(features: Any) -> UnitRows:
+    """Features as rows, or those that neighbours were found by."""
+    if not isinstance(features, Neighbours):
+        return unit_rows(features)
+    if features.features is None:
+        raise ResightError("clustering.camera_jaccard needs the features as well as the neighbours: pass the features.")
+    return features.features
 
 
-def check_cameras(camera: Any) -> np.ndarray:
-    """Cameras as an array of whole numbers or of texts; raises a :class:`ResightError` if they are neither."""
-    cameras = as_array("The cameras", camera)
-    if cameras.ndim != 1:
-        raise ResightError(f"The cameras have shape {cameras.shape}: give one camera per crop.")
-    if cameras.dtype.kind == "f" and np.isfinite(cameras).all() and (cameras == np.floor(cameras)).all():
-        return cameras.astype(np.int64)
-    if cameras.dtype.kind not in "iuU":
-        raise ResightError(f"The cameras are of type {cameras.dtype}: give one whole number or one text per crop.")
-    return cameras
+def _too_few_cameras(crops: int, camera: Any) -> str:
+    """Why the plain distance takes the place of the camera-aware one; empty if it does not."""
+    if camera is None:
+        raise ResightError(_needs_cameras("clustering.camera_jaccard"))
+    if (cameras := int(camera_groups(camera, crops).max(initial=-1)) + 1) >= LEAST_CAMERAS:
+        return ""
+    return (
+        f"clustering.camera_jaccard needs at least {LEAST_CAMERAS} cameras and there are {cameras}, so the distance is "
+        "the one without cameras."
+    )
+
+
+def _needs_cameras(setting: str) -> str:
+    return (
+        f"{setting} needs the camera of every crop, and none are known: give the crop table a camera column or set "
+        f"{setting} to false."
+    )
 
 
 def _below(distances: sp.csr_matrix, limit: float) -> sp.csr_matrix:
@@ -282,16 +318,15 @@ def _below(distances: sp.csr_matrix, limit: float) -> sp.csr_matrix:
     return sp.csr_matrix((distances.data[kept], distances.indices[kept], starts), shape=distances.shape)
 
 
-def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: int) -> str:
+def _explain(weigh: Callable[[], sp.csr_matrix], num_points: int, length: str, eps: float, min_samples: int) -> str:
     """The message of :class:`NoClusters`: how far the neighbours that decide are, and what to change."""
-    num_points = len(neighbours)
     start = f"No cluster was found among {num_points} crops with clustering.eps={eps:g}: "
     if num_points < min_samples:
         return (
             f"{start}there are fewer crops than clustering.min_samples={min_samples}, so no crop can have enough "
             f"neighbours. Use more crops or lower clustering.min_samples."
         )
-    weights = neighbour_weights(neighbours, depth=k1, half_depth=round(k1 / 2) + 1, k2=k2)
+    weights = weigh()
     sample = np.arange(num_points)
     if num_points > _SAMPLED_ROWS:
         sample = np.linspace(0, num_points - 1, _SAMPLED_ROWS).astype(np.int64)
@@ -308,7 +343,7 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
     if len(reached) == 0:
         return (
             f"{measured}No clustering.eps helps, because no crop shares reciprocal neighbours "
-            f"with {rank} others: raise clustering.k1 (now {k1}) or lower clustering.min_samples, and check that "
+            f"with {rank} others: raise {length} or lower clustering.min_samples, and check that "
             f"the features tell crops apart."
         )
     # the median where it is a distance, else the median of the crops that have one
@@ -316,13 +351,10 @@ def _explain(neighbours: Neighbours, k1: int, k2: int, eps: float, min_samples: 
     suggested = min(math.ceil(value * 100 + 1e-6) / 100, 0.99)
     if suggested <= eps or suggested < float(reached.min()):
         return (
-            f"{measured}Lower clustering.min_samples or raise clustering.k1 (now {k1}): even a clustering.eps near 1 "
+            f"{measured}Lower clustering.min_samples or raise {length}: even a clustering.eps near 1 "
             f"would cluster hardly anything."
         )
-    return (
-        f"{measured}Try clustering.eps={suggested:.2f}, or change clustering.k1 (now {k1}) or lower "
-        f"clustering.min_samples."
-    )
+    return f"{measured}Try clustering.eps={suggested:.2f}, or change {length} or lower clustering.min_samples."
 
 
 def _deciding_distance(weights: sp.csr_matrix, crops: np.ndarray, rank: int) -> np.ndarray:

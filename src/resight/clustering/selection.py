@@ -15,18 +15,24 @@ tenth of the crops are left out. The formula is ours; docs/how-it-works.md has w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+import scipy.sparse as sp
 
+from resight.clustering.cameras import check_cameras
 from resight.clustering.dbscan import dbscan
+from resight.clustering.infomap import infomap
 from resight.clustering.jaccard import check_depths, check_neighbours, jaccard_distance
 from resight.clustering.search import Neighbours
-from resight.common.checks import instance, number, whole
+from resight.common.checks import instance, number, one_of, whole
 from resight.errors import ResightError
 
+Clusterer = Literal["dbscan", "infomap"]
+#: What clusters a graph of distances.
+CLUSTERERS = get_args(Clusterer)
 #: Values of k1 that are tried. Sets have from a few to about a hundred crops per identity.
 K1_GRID = (10, 20, 30, 50, 80)
 #: Values of eps that are tried.
@@ -81,6 +87,7 @@ def examine_settings(
     k2: int = 6,
     min_samples: int = 4,
     camera: Any = None,
+    clusterer: Clusterer = "dbscan",
 ) -> list[Examined]:
     """Clusters the same crops with each setting of a grid, and scores each without labels.
 
@@ -94,6 +101,7 @@ def examine_settings(
         k2: Neighbours whose weights are averaged; of a smaller ``k1``, all.
         min_samples: Neighbours that make a core crop.
         camera: ``(N,)`` camera of each crop, if the score may use cameras.
+        clusterer: ``"dbscan"`` or ``"infomap"``.
 
     Returns:
         What is known of each setting, by rising k1, then by rising eps. Values of k1 above the number of crops count
@@ -109,21 +117,53 @@ def examine_settings(
         raise ResightError("The values of k1 and eps to try are lists of numbers.")
     if not len(k1) or not len(eps):
         raise ResightError("There is nothing to choose from: give at least one k1 and one eps.")
-    size = len(found)
-    min_samples = min(min_samples, 2**31)
-    lengths = sorted({min(whole("clustering.k1", value), size) for value in k1})
+    lengths = sorted({min(whole("clustering.k1", value), len(found)) for value in k1})
     limits = sorted({number("clustering.eps", value, above=0, below=1) for value in eps})
-    group = None if camera is None else _groups(camera, size)
-    sample = np.arange(size)
-    if size > _COMPARED:
-        sample = np.sort(np.random.default_rng(0).choice(size, _COMPARED, replace=False))
+    if camera is not None:
+        _groups(camera, len(found))
+
+    def graphs() -> Iterator[tuple[int, sp.csr_matrix]]:
+        for length in lengths:
+            depth, averaged = check_depths(length, min(k2, length))
+            yield length, jaccard_distance(found, depth, averaged, max_distance=limits[-1])
+
+    one_of("clustering.clusterer", clusterer, CLUSTERERS)
+    return examine_graphs(graphs(), limits, min_samples=min_samples, camera=camera, clusterer=clusterer)
+
+
+def cluster_graph(clusterer: str, graph: sp.csr_matrix, eps: float, min_samples: int) -> np.ndarray:
+    """``(N,)`` labels by one of :data:`CLUSTERERS`."""
+    return infomap(graph, eps, min_samples) if clusterer == "infomap" else dbscan(graph, eps, min_samples)
+
+
+def examine_graphs(
+    graphs: Iterable[tuple[int, sp.csr_matrix]],
+    limits: Sequence[float],
+    *,
+    min_samples: int,
+    camera: Any = None,
+    clusterer: str = "dbscan",
+) -> list[Examined]:
+    """:func:`examine_settings` of graphs that are there.
+
+    Args:
+        graphs: For each length k1 the ``(N, N)`` distances up to the largest limit.
+        limits: The values of eps to try, ascending.
+        min_samples: Neighbours that make a core crop.
+        camera: ``(N,)`` camera of each crop, if the score may use cameras.
+        clusterer: ``"dbscan"`` or ``"infomap"``.
+    """
+    min_samples = min(min_samples, 2**31)
     facts: list[dict[str, Any]] = []
     compared: list[np.ndarray] = []
-    for length in lengths:
-        depth, averaged = check_depths(length, min(k2, length))
-        graph = jaccard_distance(found, depth, averaged, max_distance=limits[-1])
+    for length, graph in graphs:
+        size = graph.shape[0]
+        group = None if camera is None else _groups(camera, size)
+        sample = np.arange(size)
+        if size > _COMPARED:
+            sample = np.sort(np.random.default_rng(0).choice(size, _COMPARED, replace=False))
         for limit in limits:
-            labels = dbscan(graph, limit, min_samples)
+            labels = cluster_graph(clusterer, graph, limit, min_samples)
             compared.append(_alone(labels[sample]))
             facts.append({"k1": length, "eps": limit, **_facts(labels, group)})
         del graph
@@ -150,10 +190,11 @@ def best_setting(examined: Sequence[Examined]) -> Examined | None:
     return max(fit, key=lambda setting: setting.score) if fit else None
 
 
-def explain_choice(best: Examined, examined: Sequence[Examined]) -> str:
+def explain_choice(best: Examined, examined: Sequence[Examined], *, with_k1: bool = True) -> str:
     """A sentence: what was chosen among how many, and why."""
+    length = f"k1 {best.k1}, " if with_k1 else ""
     return (
-        f"Chosen without labels among {len(examined)} settings: k1 {best.k1}, eps {best.eps:g} has the highest "
+        f"Chosen without labels among {len(examined)} settings: {length}eps {best.eps:g} has the highest "
         f"score, {best.score:.2f} (agreement with the others {best.consensus:.2f}, {100 * best.clustered:.0f} % of the "
         f"crops clustered)."
     )
@@ -170,8 +211,6 @@ def is_auto(value: Any) -> bool:
 
 
 def _groups(camera: Any, size: int) -> np.ndarray:
-    from resight.clustering.labels import check_cameras
-
     cameras = check_cameras(camera)
     if len(cameras) != size:
         raise ResightError(f"There are {size} crops, but {len(cameras)} cameras: give one camera per crop.")

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from resight.clustering.cameras import centre_by_camera
 from resight.clustering.jaccard import check_depths, invert, jaccard_chunks, neighbour_weights
-from resight.clustering.labels import NoClusters, PseudoLabels, centre_by_camera
+from resight.clustering.labels import NoClusters, PseudoLabels
 from resight.clustering.search import Search, UnitRows, nearest_neighbours, unit_rows
 from resight.common.checks import flag, one_of, whole
 from resight.errors import ResightError

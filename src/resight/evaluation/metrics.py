@@ -44,7 +44,7 @@ class RankingMetrics:
         gallery_junk: Number of gallery crops with identity -1, which every query ignores.
         ap: ``"standard"`` or ``"trapezoidal"``.
         camera_rule: Whether cameras were given, so that crops with the query's identity and camera were ignored.
-        rerank: Settings of the re-ranking (``k1``, ``k2``, ``lam``), or ``None`` without re-ranking.
+        rerank: Settings of the re-ranking (``k1``, ``k2``, ``lam``; with cameras ``intra_k1`` and so on), or ``None``.
         queries: The figures of each scored query. They are not part of :meth:`to_dict`.
     """
 

@@ -61,8 +61,8 @@ def evaluate_retrieval(
         ap: ``"standard"``: the mean over right answers of (right answers so far / rank). ``"trapezoidal"``: the area
             under the precision-recall curve by trapezia, as in Market-1501's MATLAB code.
         max_rank: Length of the CMC curve.
-        rerank: Settings of k-reciprocal re-ranking over all queries and gallery crops, junk included (no label is
-            used); ``None`` does not re-rank.
+        rerank: Settings of k-reciprocal re-ranking over all queries and gallery crops, junk included (no label
+            but, with ``rerank.cameras``, the camera is used); ``None`` does not re-rank.
         block: Queries at a time; ``None`` limits a block of distances to 32 MB.
         device: Where distances are computed, and neighbours searched for re-ranking: ``None`` or ``"cpu"``, or a
             device of PyTorch such as ``"cuda"``. The rest runs on the CPU.
@@ -72,7 +72,8 @@ def evaluate_retrieval(
 
     Raises:
         ResightError: Shapes do not fit, a feature is not finite or all zeros, an identity or an option is out of
-            range, the device is not available, or no query has a right answer.
+            range, the device is not available, re-ranking asks for cameras and there are fewer than 3, or no query has
+            a right answer.
 
     Example:
         >>> import numpy as np
@@ -141,7 +142,10 @@ def evaluate_rows(
     labels = check_labels(size, query_identity, gallery_identity, query_camera, gallery_camera)
     about = {"ap": ap, "rerank": None if rerank is None else rerank.to_dict()}
     if rerank is not None:
-        reranked = reranking.Reranking(query_rows, gallery_rows, rerank, device)
+        cameras = None
+        if query_camera is not None and gallery_camera is not None:
+            cameras = np.concatenate([np.asarray(query_camera), np.asarray(gallery_camera)])
+        reranked = reranking.Reranking(query_rows, gallery_rows, rerank, device, cameras)
         ranges = query_ranges(*size, 4, block)
         return score(labels, ((rows, labels.drop_junk(reranked(rows))) for rows in ranges), max_rank, **about)
     query, _ = unit_rows(query_rows, "query")

@@ -22,18 +22,27 @@ gallery. The rankings, the largest distances and the d_ij in V are sums of squar
 float32. The d_ij of the final distance is ``2 - 2 cos`` in float32, as without re-ranking; the two differ by rounding
 only.
 
+With ``cameras`` V is that of the camera-aware Jaccard distance (Chen et al., "CA-Jaccard", CVPR 2024,
+:func:`resight.clustering.camera_jaccard`); the rest stays as it is.
+
 V has sparse rows of tens to hundreds of entries. Final distances are computed for one block of queries at a time, from
 an inverted index of the gallery's rows of V. So no array of N×N is held.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.sparse as sp
 
-from resight.common.checks import number, whole
+from resight.common.checks import flag, number, whole
+from resight.errors import ResightError
 from resight.evaluation.distances import BLOCK_BYTES, DistanceRows, Rows, check_features, unit_rows
+
+if TYPE_CHECKING:
+    from resight.clustering import UnitRows
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,13 @@ class RerankOptions:
         k1: Length of the neighbour lists, the crop itself not counted.
         k2: Neighbours whose weights are averaged, the crop itself counted.
         lam: Weight of the original distance, between 0 and 1; the Jaccard distance has the weight ``1 - lam``.
+        cameras: Whether neighbours are searched for within and across cameras (Chen et al., CVPR 2024), in place of
+            ``k1`` and ``k2``. This uses camera labels, of at least 3 cameras. The defaults of the four settings that
+            follow are published.
+        intra_k1: With ``cameras``: neighbours within the camera, the crop itself not counted.
+        inter_k1: With ``cameras``: neighbours across cameras, less one.
+        intra_k2: With ``cameras``: crops within the camera whose weights are averaged, the crop itself counted.
+        inter_k2: With ``cameras``: crops of other cameras whose weights are averaged.
 
     Raises:
         ResightError: A setting is out of range.
@@ -52,15 +68,24 @@ class RerankOptions:
     k1: int = 20
     k2: int = 6
     lam: float = 0.3
+    cameras: bool = False
+    intra_k1: int = 5
+    inter_k1: int = 20
+    intra_k2: int = 2
+    inter_k2: int = 4
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "k1", whole("k1 of the re-ranking", self.k1, most=10**9))
-        object.__setattr__(self, "k2", whole("k2 of the re-ranking", self.k2, most=10**9))
+        for name in ("k1", "k2", "intra_k1", "inter_k1", "intra_k2", "inter_k2"):
+            least = 0 if name == "inter_k2" else 1
+            value = whole(f"{name} of the re-ranking", getattr(self, name), least=least, most=10**9)
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "lam", number("lam of the re-ranking", self.lam, least=0, most=1))
+        object.__setattr__(self, "cameras", flag("cameras of the re-ranking", self.cameras))
 
     def to_dict(self) -> dict[str, float]:
-        """The settings as plain numbers."""
-        return asdict(self)
+        """The settings that are used, as plain numbers."""
+        names = ("intra_k1", "inter_k1", "intra_k2", "inter_k2") if self.cameras else ("k1", "k2")
+        return {name: getattr(self, name) for name in (*names, "lam")}
 
 
 def rerank_distances(
@@ -95,6 +120,31 @@ def rerank_distances(
     return final
 
 
+def _camera_encoding(
+    rows: UnitRows, camera: np.ndarray | None, options: RerankOptions, device: str | None
+) -> sp.csr_matrix:
+    """V of the camera-aware Jaccard distance."""
+    from resight.clustering.camera_jaccard import LEAST_CAMERAS, camera_neighbours, camera_weights
+
+    known = 0 if camera is None else len(np.unique(camera))
+    if known < LEAST_CAMERAS:
+        there = f"there are {known}" if known else "none are known"
+        raise ResightError(
+            f"Re-ranking by neighbours within and across cameras needs crops of at least {LEAST_CAMERAS} cameras, and "
+            f"{there}: re-rank without cameras."
+        )
+    size = len(rows)
+    found = camera_neighbours(
+        rows,
+        camera,
+        intra_k1=min(options.intra_k1, size),
+        inter_k1=min(options.inter_k1, size),
+        search="exact",
+        device=device,
+    )
+    return camera_weights(found, intra_k2=options.intra_k2, inter_k2=options.inter_k2)
+
+
 class Reranking:
     """Distances after re-ranking, computed for the queries asked for.
 
@@ -103,12 +153,21 @@ class Reranking:
         gallery: G rows of D numbers.
         options: The settings.
         device: Where neighbours are searched and distances are computed: ``None`` or ``"cpu"``, or a device of PyTorch.
+        camera: ``(Q + G,)`` cameras of the queries, then of the gallery; used only with ``options.cameras``.
 
     Raises:
-        ResightError: A feature is not finite or all zeros, or the device is not available.
+        ResightError: A feature is not finite or all zeros, the device is not available, or the options ask for cameras
+            and there are fewer than 3.
     """
 
-    def __init__(self, query: Rows, gallery: Rows, options: RerankOptions, device: str | None = None) -> None:
+    def __init__(
+        self,
+        query: Rows,
+        gallery: Rows,
+        options: RerankOptions,
+        device: str | None = None,
+        camera: np.ndarray | None = None,
+    ) -> None:
         from resight.clustering import UnitRows, nearest_neighbours, neighbour_weights
 
         num_queries, size = len(query), len(query) + len(gallery)
@@ -117,18 +176,20 @@ class Reranking:
         _, mark = unit_rows(gallery, "gallery", out=features[num_queries:])
         self._distance_rows = DistanceRows(features[:num_queries], features[num_queries:], mark, device)
         depth = min(options.k1 + 1, size)
-        neighbours = nearest_neighbours(
-            UnitRows(features), min(max(depth, options.k2), size), search="exact", furthest=True, device=device
-        )
+        listed = 1 if options.cameras else min(max(depth, options.k2), size)
+        neighbours = nearest_neighbours(UnitRows(features), listed, search="exact", furthest=True, device=device)
         self._scale = np.asarray(neighbours.furthest, dtype=np.float32)
         self._scale[self._scale == 0] = 1
-        encoding = neighbour_weights(
-            neighbours,
-            depth=depth,
-            half_depth=min(round(options.k1 / 2) + 1, size),  # Python rounds halves to even
-            k2=min(options.k2, size),
-            scale=self._scale,
-        )
+        if options.cameras:
+            encoding = _camera_encoding(UnitRows(features), camera, options, device)
+        else:
+            encoding = neighbour_weights(
+                neighbours,
+                depth=depth,
+                half_depth=min(round(options.k1 / 2) + 1, size),  # Python rounds halves to even
+                k2=min(options.k2, size),
+                scale=self._scale,
+            )
         self._query, self._gallery = encoding[:num_queries], encoding[num_queries:].tocsc()
         self._lam = options.lam
 

@@ -6,7 +6,7 @@ refining the labels trust a part as far as its nearest neighbours are those of t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -118,11 +118,12 @@ class Pplr(Method[PplrOptions]):
         """Labels from the features of whole crops; if they are refined, also the agreement of the parts."""
         features = data.features
         settings, k = self.clustering.arguments(), self.options.agreement_k + 1
-        search = {name: settings[name] for name in ("centre_cameras", "search", "recall")}
-        search |= {"camera": data.table.camera, "device": data.device}
+        search = {name: settings[name] for name in ("centre_cameras", "scale_cameras", "search", "recall")}
+        where: dict[str, Any] = {"camera": data.table.camera, "device": data.device}
+        search |= where
         refines = self.options.refine != "none"
         whole = find_neighbours(features[:, 0], max(longest_list(self.clustering.k1), k if refines else 0), **search)
-        found = cluster_crops(whole, **settings)
+        found = cluster_crops(whole, **(where if settings["camera_jaccard"] else {}), **settings)
         if not refines:
             return found
         parts = [find_neighbours(features[:, n], k, **search).indices for n in range(1, features.shape[1])]

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from resight.clustering import Links
+from resight.clustering.config import CAMERA_SETTINGS
+from resight.clustering.infomap import require_infomap
 from resight.clustering.tracks import Tracks
 from resight.crops import TRAIN, CropTable, reference_crops
 from resight.crops.cache import PixelCache, open_pixel_cache
@@ -230,6 +232,8 @@ def _check_data(
         source = _check_source(method.name, source, source_identities, table)
     elif source is not None:
         raise ResightError(f"{method.name} does not learn from a source: leave --source out.")
+    if config.clustering.clusterer == "infomap" and is_read("clustering.clusterer", needs):
+        require_infomap()
     crops = table.subset(TRAIN)
     if needs.identities:
         crops.require("identity", method.name)
@@ -264,13 +268,16 @@ def camera_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
 
 def camera_settings(config: TrainConfig, needs: Needs) -> tuple[str, ...]:
     """Settings by which a run uses cameras or pseudo-cameras."""
-    centres = config.clustering.centre_cameras and is_read("clustering.centre_cameras", needs)
+    first = {f"clustering.{name}": getattr(config.clustering, name) for name in CAMERA_SETTINGS}
+    first["clustering.one_camera"] = config.clustering.one_camera != "keep"
     sampling = {
         "sampling.cameras": config.sampling.cameras != "none",
         "sampling.balance": config.sampling.balance == "proxies",
     }
-    last = (name for name, value in sampling.items() if value and is_read(name, needs))
-    return (*(("clustering.centre_cameras",) if centres else ()), *needs.cameras, *last)
+    before, after = (
+        (name for name, value in settings.items() if value and is_read(name, needs)) for settings in (first, sampling)
+    )
+    return (*before, *needs.cameras, *after)
 
 
 def track_use(config: TrainConfig, needs: Needs) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from resight.analysis import camera_mixture
-from resight.clustering import PseudoLabels, clustering_quality, pseudo_cameras, respect_links
+from resight.clustering import PseudoLabels, clustering_quality, leave_out_one_camera, pseudo_cameras, respect_links
 from resight.clustering.tracks import respect_tracks
 from resight.common.devices import fast_bfloat16, resolve_device
 from resight.common.memory import explained_memory
@@ -336,12 +336,26 @@ def _label(learner: Learner, data: TrainingData, now: EpochData) -> PseudoLabels
         found = replace(found, labels=respect_tracks(found.labels, whole, data.tracks))
     if data.links is not None:
         found = replace(found, labels=respect_links(found.labels, whole, data.links))
+    if "clustering.one_camera" in camera_settings(learner.config, data.needs):
+        found = _without_one_camera(found, learner.config, data, now.epoch)
     learner.send_method()
     if learner.processes.count == 1:
         return found
     labels = found.labels.copy()
     learner.processes.fill(labels, [slice(0, len(labels)), *[slice(0, 0)] * (learner.processes.count - 1)])
     return replace(found, labels=labels)
+
+
+def _without_one_camera(found: PseudoLabels, config: TrainConfig, data: TrainingData, epoch: int) -> PseudoLabels:
+    """The labels without the clusters of one camera that the epoch leaves out."""
+    settings = config.clustering
+    left = leave_out_one_camera(
+        found, data.table.camera, share=settings.one_camera_share(epoch), least=settings.one_camera_least
+    )
+    share = left.crops / max(1, len(left.labels))
+    said = f"left out: {left.clusters} clusters of one camera, {100 * share:.0f} % of the crops"
+    facts = {**found.facts, "one_camera_clusters": float(left.clusters), "one_camera_crops": share}
+    return replace(found, labels=left.labels, facts=facts, sentences=(*found.sentences, said))
 
 
 def _embed(learner: Learner, data: TrainingData, wanted: bool, reporter: Reporter) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from resight.clustering import PseudoLabels
+from resight.clustering.config import CAMERA_SETTINGS
 from resight.common.files import CannotWrite, append_line, make_folder, write_aside
 from resight.common.locks import locked
 from resight.common.memory import OutOfMemory, is_out_of_memory, peak_memory
@@ -40,7 +41,8 @@ CHANGEABLE = (
 )
 #: Settings in these groups that may not: they say whether camera labels or tracks are used.
 _FIXED = (
-    *("clustering.centre_cameras", "sampling.cameras", "sampling.balance"),
+    *(f"clustering.{name}" for name in CAMERA_SETTINGS),
+    *("clustering.one_camera", "sampling.cameras", "sampling.balance"),
     *("clustering.tracks", "clustering.unit", "sampling.tracks"),
 )
 
@@ -151,6 +153,7 @@ class RunFolder:
     ``weights/0010.safet…`` copies of these weights from earlier epochs (``keep_every``)
     ``checkpoint.pt``       full training state after the last whole epoch
     ``evaluation.json``     figures on the test split, if there is one
+    ``doubt.json``          what is known without labels of the clusters that the trained model finds among its crops
     ``.lock``               locked while a process trains
     ======================  ====================================================================
 
@@ -168,6 +171,7 @@ class RunFolder:
         self.weights_file = self.path / "model.safetensors"
         self.checkpoint_file = self.path / "checkpoint.pt"
         self.evaluation_file = self.path / "evaluation.json"
+        self.doubt_file = self.path / "doubt.json"
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:
@@ -349,7 +353,7 @@ class RunFolder:
         arrays = [*self.path.glob("*/[0-9]*.npz"), *self.kept_weights(1).parent.glob("[0-9]*.safetensors")]
         named = (self.metrics_file, self.timings_file, self.weights_file, self.checkpoint_file, self.evaluation_file)
         tracked = self.path.glob("**/events.out.tfevents.*")  # TensorBoard draws all that it finds in a folder
-        for file in (*named, *arrays, *tracked, self.changes_file, self.data_file, self.config_file):
+        for file in (*named, self.doubt_file, *arrays, *tracked, self.changes_file, self.data_file, self.config_file):
             file.unlink(missing_ok=True)
         for folder in {file.parent for file in arrays}:
             with contextlib.suppress(OSError):  # there is something else in it
