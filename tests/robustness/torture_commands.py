@@ -109,7 +109,8 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         stage, "journeys", lambda: ["journeys", run, *few, "eps=0.9", "--data", stage.seen, "--to", new("j"), *cache],
         {
             "RUN": (1, (*paths("run"), stage.seen)), "--data": (*paths("crops"), data, stage.plain, stage.cameras),
-            "--to": ("", stage.text, stage.text / "below", "/proc/j", "x" * 300, "a\0b"), **shared,
+            "--to": ("", stage.text, stage.text / "below", "/proc/j", "x" * 300, "a\0b"),
+            **shared, "--format": NO_WORD,
             "--gap": ("", "soon", "-1", "nan", "0", "1y", "9" * 30), "--impossible": (*NO_NUMBER, "1.5"),
             "--tables": (*NO_WORD, "CSV"), "+": ("k1=0", "nonsense=1", "eps=2", "--boxes", "--video"),
         },
