@@ -101,11 +101,11 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         {"--eps": (("0.5",), ("0.99",)), "--algorithm": (("dbscan",), ), "+": (("k1=5.0",), ("clustering.k1=5",),
         ("recall=1",)), "--data": ((stage.seen,),), "--no-tracks": ((),)},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "embed tracks", lambda: ["embed", run, "--tracks", "--data", stage.seen, "--to", new("a.npz"), *cache],
         {"--data": (data, stage.plain, stage.cameras)}, {"--to": ((new("a.parquet"),),)}, pairs=0,
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "journeys", lambda: ["journeys", run, *few, "eps=0.9", "--data", stage.seen, "--to", new("j"), *cache],
         {
             "RUN": (1, (*paths("run"), stage.seen)), "--data": (*paths("crops"), data, stage.plain, stage.cameras),
