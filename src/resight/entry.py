@@ -24,7 +24,7 @@ from resight.methods import METHODS
 from resight.model import Model, load
 from resight.pictures import cluster_sheet
 from resight.scoring import can_be_scored, evaluate_cached, labelled_test_crops, save_evaluation
-from resight.training.config import TrainConfig, build_config
+from resight.training.config import TrainConfig, build_config, flatten, parse_overrides
 from resight.training.data import Decisions
 from resight.training.loop import fit, run_precision, smaller_embedding
 from resight.training.reporting import Reporter
@@ -91,6 +91,8 @@ def train(
     if method is None:
         chosen = choose_run(table, recipe, resume=folder if flag("resume", resume) else None)
         method, recipe = chosen.method, recipe if chosen.recipe is None else chosen.recipe
+        given = settings if isinstance(settings, dict) else parse_overrides(settings or ())
+        settings = {**chosen.settings, **flatten(given)}
     config = resolve_config(method, recipe, settings, resume=folder if flag("resume", resume) else None)
     return train_config(
         config,
@@ -179,6 +181,7 @@ def _save_doubt(model: Model, run: RunFolder, table: CropTable, cache: Path, rep
 
     Where half of the crops are too few for the run's clustering, there is nothing to write.
     """
+    run.doubt_file.unlink(missing_ok=True)  # of fewer epochs
     pixels = model.open_cache(table.subset(TRAIN), cache, progress=reporter.progress)
     features = model.embed_cached(pixels, progress=reporter.progress)
     with suppress(ResightError):
@@ -186,13 +189,16 @@ def _save_doubt(model: Model, run: RunFolder, table: CropTable, cache: Path, rep
         write_aside(run.doubt_file, lambda file: file.write_text(json.dumps(figures, indent=1), encoding="utf-8"))
 
 
-def choose_run(table: CropTable, recipe: str | Path | None, *, resume: Path | None = None) -> Choice:
-    """The method and recipe where no method is named.
+def choose_run(
+    table: CropTable, recipe: str | Path | None, *, resume: Path | None = None, device: object = None
+) -> Choice:
+    """The method, recipe and settings where no method is named.
 
     Args:
         table: The crops.
         recipe: The recipe that was asked for; there must be none.
         resume: Folder of the run to go on with, whose method is used.
+        device: Where training runs, for the sentence.
 
     Raises:
         ResightError: a recipe was asked for, which is a recipe of one method.
@@ -204,7 +210,7 @@ def choose_run(table: CropTable, recipe: str | Path | None, *, resume: Path | No
             f"The recipe {shown(str(recipe))} was asked for, but no method: name the method whose recipe it is, such "
             "as cluster_contrast, or leave the recipe out."
         )
-    return choose(table)
+    return choose(table, device)
 
 
 def _decisions(gallery: str | Path, table: CropTable, cache: Path) -> Decisions:

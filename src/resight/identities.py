@@ -31,7 +31,7 @@ class Dbscan(ClusteringConfig):
 
         Args:
             features: ``(N, D)`` embeddings.
-            camera: ``(N,)`` camera of each crop; needed only with ``centre_cameras``.
+            camera: ``(N,)`` camera of each crop; needed only by settings that use cameras.
             device: Where to search for neighbours, a torch device; ``None`` is the CPU.
 
         Returns:

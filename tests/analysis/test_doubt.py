@@ -83,8 +83,8 @@ def test_clear_clusters_leave_no_doubt_and_none_are_said_so():
     assert (clear.low, clear.clusters, clear.high, clear.stability) == (10, 10, 10, 1)
     assert clear.sure.all()
     assert describe_doubt(clear.to_dict()) == [
-        "Without labels this can be known: 10 identities among the crops; 100 % of the crops are sure, 0 % are in no "
-        "cluster and may show further identities."
+        "What can be known without labels: 10 identities among the crops; 100 % of the crops are sure, since they keep "
+        "their companions when half of the crops are clustered; 0 % are in no cluster and may show other identities."
     ]
 
     def nothing(rows):

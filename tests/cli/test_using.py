@@ -26,7 +26,7 @@ def test_embed_and_cluster(
     assert np.allclose(np.array(rows["embedding"].to_pylist()), arrays["embedding"])
     assert rows["camera"].to_pylist() == arrays["camera"].tolist()
     status, out, _ = resight("cluster", run, "--data", painted, "--to", tmp_path / "c.csv", "-q")
-    assert "Without labels this can be known: " in out
+    assert "What can be known without labels: " in out
     with (tmp_path / "c.csv").open() as stream:
         clusters = [int(row["cluster"]) for row in csv.DictReader(stream)]
     assert status == 0

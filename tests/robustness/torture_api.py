@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -272,7 +273,9 @@ def _clustering() -> Iterator[Case]:
         "NaN": distances * np.nan, "negative": -distances, "0×0": sp.csr_matrix((0, 0)),
         "complex": distances.astype(complex), "inf": distances * np.inf,
     }  # fmt: skip
-    for cluster in (clustering.dbscan, clustering.infomap):
+    # the package has no release for Python 3.10
+    second = [clustering.infomap] if importlib.util.find_spec("infomap") else []
+    for cluster in (clustering.dbscan, *second):
         yield from vary(
             cluster.__name__, cluster, {"distances": distances, "eps": 0.7, "min_samples": 2},
             {

@@ -150,10 +150,13 @@ def describe_doubt(figures: Mapping[str, Any], camera_names: Mapping[int, str] |
     found, outside = figures["clusters"], 100 * (1 - figures["clustered"])
     if not found:
         return ["No crop is in a cluster, so nothing can be said of identities."]
-    extent = "" if figures["low"] == figures["high"] else f", {figures['low']} to {figures['high']} by halves of them"
+    low, high = figures["low"], figures["high"]
+    extent = "" if low == high else f" ({low} to {high} by halves of the crops)"
+    sure = 100 * figures["sure"]
     sentences = [
-        f"Without labels this can be known: {found} identities among the crops{extent}; {100 * figures['sure']:.0f} % "
-        f"of the crops are sure, {outside:.0f} % are in no cluster and may show further identities."
+        f"What can be known without labels: {found} identities among the crops{extent}; {sure:.0f} % of the crops are "
+        f"sure, since they keep their companions when half of the crops are clustered; {outside:.0f} % are in no "
+        "cluster and may show other identities."
     ]
     merged, split = len(figures["merged"]), len({name for pair in figures["split"] for name in pair})
     if merged or split:

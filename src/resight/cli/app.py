@@ -39,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Learn to recognise the same person across cameras, without one label.\n\n"
     "Start with **resight demo**. With crops of your own: **resight check PATH**, then "
-    "**resight train cluster_contrast --data PATH**.",
+    "**resight train --data PATH**.",
 )
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {

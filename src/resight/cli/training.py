@@ -120,7 +120,7 @@ def train(
     Labels are used only by the method 'supervised' (the identities in the data) and by the method 'mar' (those of the
     --source). Where there are labelled query and gallery crops, the model is scored on them at the end.
 
-    Without a METHOD, the crops decide: with cameras or with pseudo-cameras in their place.
+    Without a METHOD, the crops decide: cameras, tracks, their number and their size.
 
     Example: **resight train --data cameras/ --out runs/first --minutes 30**
     """
@@ -161,8 +161,9 @@ def train(
             check_picture_file(sheet)
         table = read(data, format, train_identities)
         if config is None:
-            choice = choose_run(table, recipe, resume=out if resume else None)
+            choice = choose_run(table, recipe, resume=out if resume else None, device=chosen_device)
             method, recipe = choice.method, choice.recipe or recipe
+            settings = [*(f"{name}={str(value).lower()}" for name, value in choice.settings.items()), *(settings or [])]
             for reason in choice.reasons:
                 report.say(reason)
             config = resolved()
@@ -211,8 +212,8 @@ def train(
         print("The crops have no identities, so there are no labels to score against.")
     else:
         print("No identities were held out (--train-identities N does so), so there is nothing to score against.")
-    if run.doubt_file.exists():
-        for sentence in describe_doubt(json.loads(run.doubt_file.read_text(encoding="utf-8")), table.camera_names):
+    if (figures := run.read_doubt()) is not None:
+        for sentence in describe_doubt(figures, table.camera_names):
             print_text(sentence)
     print(f"The model and its metrics are in {run.path}.")
 

@@ -279,7 +279,6 @@ def journeys(
     """
     from resight.cli.tables import print_table, print_text
     from resight.common.checks import number
-    from resight.common.files import make_folder
     from resight.errors import ResightError
     from resight.ingest import parse_duration
     from resight.sentences import TRANSITION_HEAD, counted, transition_rows
@@ -296,7 +295,6 @@ def journeys(
 
         if data is not None and (boxes or video):
             opened_sightings(data, videos=video)  # before any work is done
-        make_folder(to)
         if source.is_file():
             if weight < 1 or settings:
                 raise ResightError(
@@ -305,7 +303,7 @@ def journeys(
             found = follow(*read_identities(source), gap=longest)
         else:
             found, said = _propose(
-                source, data, settings or [], weight, longest, tracks, format, epoch, flip, device, cache, report
+                source, to, data, settings or [], weight, longest, tracks, format, epoch, flip, device, cache, report
             )
             write_clusters(to / f"identities.{tables.value}", found.table, found.labels)
         report.progress("tables and picture", 0, 1)
@@ -337,6 +335,7 @@ def journeys(
 
 def _propose(
     run: Path,
+    to: Path,
     data: Path | None,
     settings: list[str],
     weight: float,
@@ -350,6 +349,7 @@ def _propose(
     report: Reporter,
 ) -> tuple[Whereabouts, list[str]]:
     """Identities by a run's model, and where they were; and sentences about how they were found."""
+    from resight.common.files import make_folder
     from resight.errors import ResightError
     from resight.journeys import check_followed, cluster_possible, follow
     from resight.model import load
@@ -367,7 +367,8 @@ def _propose(
             "--impossible out."
         )
     table = read(data, format)
-    check_followed(table)  # before anything is decoded
+    check_followed(table)
+    make_folder(to)  # before the crops are decoded
     pixels = model.open_cache(table, cache, progress=report.progress)
     features = model.embed_cached(pixels, flip, report.progress)
     report.progress("clustering", 0, 1)

@@ -14,6 +14,7 @@ from resight.analysis import (
     camera_confusion,
     camera_mixture,
     confidence,
+    describe_doubt,
     distance_order,
     journeys,
     moves,
@@ -52,6 +53,8 @@ def scores(seen: RunView, pictures: Pictures) -> Section | None:
                 "known without labels."
             )
         )
+    if (figures := seen.run.read_doubt()) is not None:
+        blocks.append(Block(" ".join(describe_doubt(figures, seen.trained_table.camera_names))))
     last = seen.metrics[-1] if seen.metrics else {}
     facts = []
     for name, text in (("clusters", "clusters"), ("outliers", "outliers")):

@@ -388,6 +388,25 @@ class RunFolder:
         """Adds a JSON line."""
         append_line(file, json.dumps(record))
 
+    def read_doubt(self) -> dict[str, Any] | None:
+        """What is known without labels of the trained model's clusters; ``None`` if it was not written.
+
+        Raises:
+            ResightError: the file is damaged.
+        """
+        if not self.doubt_file.is_file():
+            return None
+        names = ("clusters", "low", "high", "stability", "clustered", "sure", "merged", "split", "apart")
+        try:
+            figures = json.loads(self.doubt_file.read_text(encoding="utf-8"))
+            if not all(isinstance(figures[name], list if name in names[6:] else int | float) for name in names):
+                raise ValueError("a figure is missing")
+            if not all(len(pair) == 2 for name in ("split", "apart") for pair in figures[name]):
+                raise ValueError("a pair is not of two")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ResightError(f"{self.doubt_file} is damaged ({_in_short(error)}): remove it.") from error
+        return dict(figures)
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """All epochs' metrics. A last line that a killed process did not finish is left out.
 
