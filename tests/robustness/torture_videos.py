@@ -292,7 +292,7 @@ def _functions(stage: Stage, videos: Videos) -> Iterator[Case]:
         yield Case(f"read_feeds: {name}", functools.partial(read_feeds, file), SENTENCE)
     for name, value in {
         "rate true": {"rate": True}, "rate text": {"rate": "fast"}, "rate 0": {"rate": 0}, "rate nan": {"rate": float("nan")},
-        "boxes and detector": {"detector": str(stage.text)}, "classes": {"classes": ["nonsense"]}, "camera 5": {"camera": 5},
+        "boxes and detector": {"detector": str(stage.text)}, "camera 5": {"camera": 5},
         "camera empty": {"camera": ""}, "source None": {"source": None}, "source 5": {"source": 5.5}, "start text": {"start": "soon"},
         "start nan": {"start": float("nan")}, "duration text": {"duration": "long"}, "boxes 5": {"boxes": 5},
     }.items():  # fmt: skip

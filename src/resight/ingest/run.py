@@ -274,6 +274,10 @@ class _Line:
             raise ResightError("Give boxes or a detector, not both.")
         if feed.rate is not None:
             feed.rate = number("The rate", feed.rate, above=0, most=1000)
+        if feed.start is not None:
+            feed.start = number("The start, in seconds since 1970,", feed.start, least=-1e11, most=1e11)
+        if feed.duration is not None:
+            feed.duration = number("The duration, in seconds,", feed.duration, above=0)
         folder = Path(str(feed.source)).is_dir()
         self.source: Source = open_source(feed.source, feed.rate if folder else None)
         self.start = self.source.start if feed.start is None else feed.start
