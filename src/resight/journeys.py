@@ -243,9 +243,9 @@ def write_journeys(to: Path, found: Whereabouts, *, ending: str = "csv") -> list
             "to_camera": [found.names[one.end] for one in learnt],
             "moves": np.array([one.moves for one in learnt], np.int64),
             "confident": np.array([one.count for one in learnt], np.int64),
-            "lower_quartile": np.array([one.lower for one in learnt], np.float64),
-            "median": np.array([one.median for one in learnt], np.float64),
-            "upper_quartile": np.array([one.upper for one in learnt], np.float64),
+            "lower_quartile": np.array([round(one.lower, 3) for one in learnt], np.float64),
+            "median": np.array([round(one.median, 3) for one in learnt], np.float64),
+            "upper_quartile": np.array([round(one.upper, 3) for one in learnt], np.float64),
         },
     )
     shown = sorted(found.journeys[:SHOWN], key=lambda way: way.cluster)

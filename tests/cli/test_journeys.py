@@ -157,5 +157,5 @@ def test_impossible_moves_weigh_less(run: Path, timed: Path, tmp_path: Path, res
     words = ("journeys", run, "k1=8", "k2=3", "eps=0.6", "--data", timed, "--to", tmp_path / "j", "-q")
     status, out, err = resight(*words, "--impossible", 0.5)
     assert status == 0, err
-    assert "Times used in clustering: " in out
+    assert "Times were used in clustering: " in out
     assert moves(truth.journeys)[0].time == 28

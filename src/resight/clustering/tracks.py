@@ -68,8 +68,8 @@ class Tracks:
         for given in times:
             if given.shape != track.shape or given.dtype.kind not in "iuf":
                 raise ResightError(
-                    f"There are {size} tracks, but times of shape {given.shape} and type {given.dtype}: give one number "
-                    "each."
+                    f"There are {size} tracks, but times of shape {given.shape} and type {given.dtype}: give one "
+                    "number each."
                 )
         times = [given.astype(np.float64) for given in times]
         order = np.argsort(of_crop, kind="stable")
