@@ -70,7 +70,8 @@ def main() -> None:
     print(
         f"{len(features)} × {options.dim} {features.dtype}, {options.cameras} cameras; "
         f"{100 * precision_at_5(features, identity):.0f} % of the five nearest are the same person; "
-        f"{numba.get_num_threads()} threads, products in {quickest_product()}"
+        f"{numba.get_num_threads()} threads, products in {quickest_product()}",
+        flush=True,
     )
     few = slice(0, 2000)
     plain_stage(features[few], options)  # compile and load first
@@ -87,6 +88,7 @@ def main() -> None:
                 )
             processor[part].append(time.process_time() - start)
             runs[part].append(run)
+            print(f"{part}: {run.seconds:.2f} s, of the processor {processor[part][-1]:.2f} s", flush=True)
     print(f"\n{'':9}{'time: median (range)':>28}  {'peak memory beyond the features':>12}")
     for part, found in labels.items():
         show(part, runs[part])

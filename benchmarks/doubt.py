@@ -32,10 +32,10 @@ def settings() -> list[dict[str, Any]]:
     return [one | {"centre_cameras": centre} for one in (*plain, *aware) for centre in (False, True)]
 
 
-def look(name: str, features: np.ndarray, identity: np.ndarray, camera: np.ndarray) -> list[dict[str, Any]]:
-    """One row for each clustering that found clusters."""
+def look(name: str, features: np.ndarray, identity: np.ndarray, camera: np.ndarray, every: int) -> list[dict[str, Any]]:
+    """One row for each clustering that found clusters, of each n-th setting."""
     rows = []
-    for setting in settings():
+    for setting in settings()[::every]:
         clustering = Dbscan(**setting)
         start = time.process_time()
         try:
@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--most-identities", type=int, default=250, help="identities of each file that are used")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th setting of the grid alone")
     parser.add_argument("--csv", type=Path, help="file for a line per clustering")
     options = parser.parse_args()
     every: list[dict[str, Any]] = []
@@ -85,7 +86,7 @@ def main() -> None:
         held = np.load(file)
         known = np.unique(held["identity"][held["identity"] > 0])[: options.most_identities]
         keep = np.isin(held["identity"], known)
-        rows = look(file.stem, held["embedding"][keep], held["identity"][keep], held["camera"][keep])
+        rows = look(file.stem, held["embedding"][keep], held["identity"][keep], held["camera"][keep], options.every)
         every += rows
         print(line(file.stem, rows), flush=True)
     print(line("all", every))

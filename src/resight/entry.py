@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +183,11 @@ def _save_doubt(model: Model, run: RunFolder, table: CropTable, cache: Path, rep
     run.doubt_file.unlink(missing_ok=True)  # of fewer epochs
     pixels = model.open_cache(table.subset(TRAIN), cache, progress=reporter.progress)
     features = model.embed_cached(pixels, progress=reporter.progress)
-    with suppress(ResightError):
+    try:
         figures = model.doubt(features, pixels.table).to_dict()
-        write_aside(run.doubt_file, lambda file: file.write_text(json.dumps(figures, indent=1), encoding="utf-8"))
+    except ResightError:
+        return
+    write_aside(run.doubt_file, lambda file: file.write_text(json.dumps(figures, indent=1), encoding="utf-8"))
 
 
 def choose_run(

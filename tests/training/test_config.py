@@ -75,16 +75,21 @@ def test_every_recipe_is_valid_and_described_and_sets_what_its_method_reads(meth
 SOURCE = {"sampling.source_crops", "sampling.source_apart"}
 DENSITY = {"clustering.eps", "clustering.min_samples"}
 DEPTHS = {"clustering.k1", "clustering.k2"}
+CAMERAS = {
+    *(f"clustering.{name}" for name in ("clusterer", "scale_cameras", "camera_jaccard", "one_camera")),
+    *(f"clustering.{name}" for name in ("intra_k1", "inter_k1", "intra_k2", "inter_k2")),
+    *(f"clustering.one_camera_{name}" for name in ("ramp", "least")),
+}
 SEARCH = {"clustering.centre_cameras", "clustering.search", "clustering.recall"}
 TRACKS = {"clustering.tracks", "clustering.unit", "clustering.track_min_samples"}
 UNREAD = {
     "cluster_contrast": SOURCE,
     "pplr": SOURCE,
     "dcmip": SOURCE,
-    "adtc": TRACKS | SOURCE | DENSITY,
-    "idl_acl": TRACKS | SOURCE | DENSITY | DEPTHS,
-    "mar": TRACKS | DENSITY | DEPTHS | SEARCH | {"sampling.cameras", "sampling.balance", "sampling.tracks"},
-    "supervised": TRACKS | SOURCE | DENSITY | DEPTHS | SEARCH,
+    "adtc": TRACKS | SOURCE | DENSITY | CAMERAS,
+    "idl_acl": TRACKS | SOURCE | DENSITY | DEPTHS | CAMERAS,
+    "mar": TRACKS | DENSITY | DEPTHS | SEARCH | CAMERAS | {"sampling.cameras", "sampling.balance", "sampling.tracks"},
+    "supervised": TRACKS | SOURCE | DENSITY | DEPTHS | SEARCH | CAMERAS,
 }
 
 

@@ -310,8 +310,8 @@ def test_a_run_is_replaced_where_that_is_asked_for(run: RunFolder, table: CropTa
     assert f"The run in {run.path} is replaced." in listener.said
     assert (run.read_config().seed, [record["epoch"] for record in run.read_metrics()]) == (3, [1])
     assert sorted(str(file.relative_to(run.path)) for file in run.path.rglob("*") if file.is_file()) == [
-        ".lock", "checkpoint.pt", "config.yaml", "data.json", "evaluation.json", "labels/0001.npz", "metrics.jsonl",
-        "model.safetensors", "notes.txt", "timings.jsonl",
+        ".lock", "checkpoint.pt", "config.yaml", "data.json", "doubt.json", "evaluation.json", "labels/0001.npz",
+        "metrics.jsonl", "model.safetensors", "notes.txt", "timings.jsonl",
     ]  # fmt: skip
 
 
@@ -379,3 +379,12 @@ def test_what_a_killed_process_was_writing_is_removed(run: RunFolder, table: Cro
         part.write_bytes(b"half")
     resight.train(METHOD, table, run.path, resume=True)
     assert not any(part.exists() for part in parts)
+
+
+def test_what_is_known_without_labels_is_read_or_said_to_be_damaged(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.read_doubt() is None
+    for text in ("", "[]", '{"clusters": 3}', "{"):
+        run.doubt_file.write_text(text)
+        with pytest.raises(ResightError, match=r"doubt\.json is damaged .*: remove it"):
+            run.read_doubt()

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from resight.training.reporting import Reporter
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def ingest(
     sources: Annotated[
         list[str],
@@ -158,7 +162,9 @@ def ingest(
         for line in work.lines:
             source = line.source
             size = f"{source.width}×{source.height}, " if source.width else ""
-            length = f", {source.frames} frames ({in_words(source.frames / source.rate)})" if source.frames else ""
+            length = (
+                f", {_count(source.frames, 'frame')} ({in_words(source.frames / source.rate)})" if source.frames else ""
+            )
             said = (line.feed.start is None and f" by {source.start_from}") or ""
             rows += [
                 (line.feed.camera[:10], f"{source.name}: {size}{source.rate:.3g} frames per second{length}"),
@@ -181,7 +187,8 @@ def ingest(
         print_text("No crop was found. Look at another part of the video, give boxes, or a trained detector.")
         return
     tracks = len({row["track"] for row in work.store.rows})
-    print(f"{to} has {total} crops of {tracks} tracks in {len(work.store.cameras)} cameras.")
+    cameras = len(work.store.cameras)
+    print(f"{to} has {_count(total, 'crop')} of {_count(tracks, 'track')} in {_count(cameras, 'camera')}.")
     if sheet is not None:
         images, titles, captions = sheet_rows(to, work.store.rows)
         write_picture(sheet, contact_sheet(images, titles=titles, captions=captions, scale=1), optimize=True)

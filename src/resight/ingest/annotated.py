@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from resight.common.files import make_folder, write_aside
+from resight.common.packages import package
 from resight.errors import ResightError
 from resight.ingest.annotations import read_boxes, write_mot
 from resight.ingest.boxes import Boxes, rows_of
-from resight.ingest.packages import package
 from resight.ingest.store import MARKER, Sightings, read_rows
 from resight.ingest.video import Frame, Source, open_source
 
