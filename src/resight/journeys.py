@@ -189,10 +189,15 @@ def cluster_possible(
             f"Impossible moves are weighed in the neighbours of dbscan, but this run clusters by {clustering.name}: "
             "leave --impossible out."
         )
-    shortest = shortest_times(found.moves)
     settings = clustering.model_dump()
+    if settings["camera_jaccard"]:
+        raise ResightError(
+            "Impossible moves are weighed in one list of neighbours per crop, but camera_jaccard has two: add "
+            "camera_jaccard=false, or leave --impossible out."
+        )
+    shortest = shortest_times(found.moves)
     k = min(longest_list(settings["k1"]), len(table))
-    search = {name: settings[name] for name in ("centre_cameras", "search", "recall")}
+    search = {name: settings[name] for name in ("centre_cameras", "scale_cameras", "search", "recall")}
     near = find_neighbours(
         features, min(_MORE * k, len(table)), camera=table.camera, device=model.device, **search
     )  # fmt: skip
