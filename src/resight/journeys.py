@@ -189,10 +189,15 @@ def cluster_possible(
             f"Impossible moves are weighed in the neighbours of dbscan, but this run clusters by {clustering.name}: "
             "leave --impossible out."
         )
-    shortest = shortest_times(found.moves)
     settings = clustering.model_dump()
+    if settings["camera_jaccard"]:
+        raise ResightError(
+            "Impossible moves are weighed in one list of neighbours per crop, but camera_jaccard has two: add "
+            "camera_jaccard=false, or leave --impossible out."
+        )
+    shortest = shortest_times(found.moves)
     k = min(longest_list(settings["k1"]), len(table))
-    search = {name: settings[name] for name in ("centre_cameras", "search", "recall")}
+    search = {name: settings[name] for name in ("centre_cameras", "scale_cameras", "search", "recall")}
     near = find_neighbours(
         features, min(_MORE * k, len(table)), camera=table.camera, device=model.device, **search
     )  # fmt: skip
@@ -243,9 +248,9 @@ def write_journeys(to: Path, found: Whereabouts, *, ending: str = "csv") -> list
             "to_camera": [found.names[one.end] for one in learnt],
             "moves": np.array([one.moves for one in learnt], np.int64),
             "confident": np.array([one.count for one in learnt], np.int64),
-            "lower_quartile": np.array([one.lower for one in learnt], np.float64),
-            "median": np.array([one.median for one in learnt], np.float64),
-            "upper_quartile": np.array([one.upper for one in learnt], np.float64),
+            "lower_quartile": np.array([round(one.lower, 3) for one in learnt], np.float64),
+            "median": np.array([round(one.median, 3) for one in learnt], np.float64),
+            "upper_quartile": np.array([round(one.upper, 3) for one in learnt], np.float64),
         },
     )
     shown = sorted(found.journeys[:SHOWN], key=lambda way: way.cluster)

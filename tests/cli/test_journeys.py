@@ -154,8 +154,10 @@ def test_impossible_moves_weigh_less(run: Path, timed: Path, tmp_path: Path, res
     assert counts["camera_pairs"] == 1
     labels, counts = cluster_possible(model, table, features, truth, 0.0, **few)
     assert labels.num_clusters > 0
+    with pytest.raises(package.ResightError, match="add camera_jaccard=false"):
+        cluster_possible(model, table, features, truth, 0.5, camera_jaccard=True, **few)
     words = ("journeys", run, "k1=8", "k2=3", "eps=0.6", "--data", timed, "--to", tmp_path / "j", "-q")
     status, out, err = resight(*words, "--impossible", 0.5)
     assert status == 0, err
-    assert "Times used in clustering: " in out
+    assert "Times were used in clustering: " in out
     assert moves(truth.journeys)[0].time == 28

@@ -353,7 +353,7 @@ def _propose(
     from resight.errors import ResightError
     from resight.journeys import check_followed, cluster_possible, follow
     from resight.model import load
-    from resight.sentences import describe_tracks
+    from resight.sentences import counted, describe_tracks
     from resight.training.config import parse_overrides
 
     if data is None:
@@ -379,8 +379,9 @@ def _propose(
         labels, counts = cluster_possible(model, pixels.table, features, found, weight, tracks=tracks, **changes)
         found = follow(pixels.table, labels.labels, features, gap=gap)
         said.append(
-            f"Times used in clustering: {counts['weighed']} pairs of near crops, of {counts['camera_pairs']} pairs of "
-            f"cameras with enough confident moves, lie closer in time than anybody walks; similarity times {weight:g}."
+            f"Times were used in clustering: {counted(counts['camera_pairs'], 'pair')} of cameras had enough confident "
+            f"moves. Between these {counted(counts['weighed'], 'pair')} of near crops are closer in time than anybody "
+            f"walks: their similarity was multiplied by {weight:g}."
         )
     said.append(describe_tracks(labels, pixels.table))
     return found, said
