@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from resight.crops.sheets import contact_sheet
-from resight.synthesis import LEVELS, World, world_config
+from resight.synthesis import LEVELS, World, video_config, world_config
 from resight.synthesis.cameras import Camera
 from resight.synthesis.people import Person
 from resight.synthesis.render import Shot, heading_for, render_shot
 from resight.synthesis.skeleton import Pose
+from resight.synthesis.video import Film
 
 FOLDER = Path(__file__).parent / "images"
 #: A calm world for pictures of people rather than of cameras.
@@ -128,6 +129,22 @@ def clothes() -> None:
     save(contact_sheet([first, second], titles=["before", "after"], scale=1.25, gap=3), "clothes")
 
 
+def video() -> None:
+    """Four cameras at the same moment, with the true boxes."""
+    film = Film(video_config(seed=7, frame_width=480, frame_height=270))
+    sheet = Image.new("RGB", (964, 544), "white")
+    for place in range(4):
+        picture, seen = next(film.frames(place + 1, 1, range(250, 251)))
+        assert picture is not None
+        frame = Image.fromarray(picture)
+        for walk, one in seen:
+            left, top, right, bottom = one.box
+            ImageDraw.Draw(frame).rectangle((left, top, right - 1, bottom - 1), outline="white")
+            ImageDraw.Draw(frame).text((left + 3, top + 1), str(walk.figure), fill="white")
+        sheet.paste(frame, (484 * (place % 2), 274 * (place // 2)))
+    save(sheet, "video")
+
+
 if __name__ == "__main__":
-    for draw in (attributes, views, siblings, cameras, levels, track, clothes):
+    for draw in (attributes, views, siblings, cameras, levels, track, clothes, video):
         draw()

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import zipfile
 from collections.abc import Callable
+from datetime import datetime, timezone
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,7 @@ from PIL import Image
 
 from resight.crops import read_crops
 from resight.errors import ResightError
-from resight.ingest import Feed, Ingest, OnnxDetector, read_boxes
+from resight.ingest import Feed, Ingest, OnnxDetector, read_boxes, read_feeds
 
 av = pytest.importorskip("av")
 pytest.importorskip("cv2")
@@ -192,19 +197,36 @@ def test_boxes_of_other_programs(tmp_path: Path) -> None:
         read_boxes(tmp_path / "zero.txt")
 
 
-def _model(file: Path, outputs: dict[str, np.ndarray]) -> Path:
-    """An ONNX model that gives fixed outputs for an image of 64×64."""
+def _model(
+    file: Path, outputs: dict[str, np.ndarray], names: dict[int, str] | None = None, sized: bool = False
+) -> Path:
+    """An ONNX model that gives fixed outputs for an image of 64×64.
+
+    Args:
+        file: Where it is written.
+        outputs: The outputs; whole numbers stay whole.
+        names: Names of classes, as ultralytics writes them.
+        sized: Whether the image's size is a second input.
+    """
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
+    outputs = {name: v if v.dtype == np.int64 else v.astype(np.float32) for name, v in outputs.items()}
     nodes = [
-        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(values.astype(np.float32), name))
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(values, name))
         for name, values in outputs.items()
     ]
-    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 64])
-    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape) for name, values in outputs.items()]
-    graph = helper.make_graph(nodes, "detector", [image], given)
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 64])]
+    if sized:
+        inputs.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, [1, 2]))
+    given = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), values.shape)
+        for name, values in outputs.items()
+    ]
+    graph = helper.make_graph(nodes, "detector", inputs, given)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if names is not None:
+        helper.set_model_props(model, {"names": str(names)})
     onnx.save(model, str(file))
     return file
 
@@ -247,3 +269,95 @@ def test_outputs_of_each_family_are_decoded(family: str, tmp_path: Path) -> None
     np.testing.assert_allclose(found.corners, [expected], atol=1e-3)
     with pytest.raises(ResightError, match="none called 'nonsense'"):
         OnnxDetector(tmp_path / "a.onnx", ["nonsense"])
+
+
+def test_classes_are_chosen_by_name_and_number(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    values = np.zeros((1, 84, 90))
+    values[0, :4, 3], values[0, 4, 3] = [24, 40, 16, 32], 0.9  # a person
+    values[0, :4, 8], values[0, 4 + 2, 8] = [44, 40, 16, 32], 0.8  # a car
+    values[0, :4, 9], values[0, 4 + 2, 9] = [45, 40, 16, 32], 0.7  # the same car
+    file = _model(tmp_path / "a.onnx", {"output0": values})
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert OnnxDetector(file)(image).corners.tolist() == [[16, 24, 32, 56]]
+    for name in ("car", "2"):
+        np.testing.assert_allclose(OnnxDetector(file, [name])(image).corners, [[36, 24, 52, 56]], atol=1e-4)
+    assert len(OnnxDetector(file, ["person", "car"])(image)) == 2
+    own = _model(tmp_path / "b.onnx", {"output0": values[:, :7]}, names={0: "helmet", 1: "vest", 2: "forklift"})
+    assert len(OnnxDetector(own, ["forklift"])(image)) == 1
+    with pytest.raises(ResightError, match="none called 'person'"):
+        OnnxDetector(own)
+    labels = np.zeros((1, 300), np.int64)
+    labels[0, 1] = 2
+    boxes, scores = np.zeros((1, 300, 4)), np.zeros((1, 300))
+    boxes[0, :2], scores[0, :2] = [[16, 24, 32, 56], [1, 1, 20, 20]], 0.9
+    file = _model(tmp_path / "c.onnx", {"labels": labels, "boxes": boxes, "scores": scores}, sized=True)
+    detector = OnnxDetector(file)
+    assert detector.about.startswith("RT-DETR")
+    assert detector(np.zeros((64, 128, 3), np.uint8)).corners.tolist() == [[32, 24, 64, 56]]
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+def test_a_stream_and_a_list_of_cameras(video: Path, mot: Path, tmp_path: Path) -> None:
+    with (
+        av.open(str(video)) as source,
+        av.open(str(tmp_path / "web.mp4"), "w", options={"movflags": "faststart"}) as copy,
+    ):
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        (tmp_path / "cameras.yaml").write_text(
+            f"cameras:\n  - {{camera: net, source: '{address}/web.mp4', boxes: {mot}}}\n"
+            f"  - {{camera: gate, source: {video}, boxes: {mot}, start: 2026-11-23T08:00:00Z}}\n"
+        )
+        work = Ingest(read_feeds(tmp_path / "cameras.yaml"), tmp_path / "to")
+        assert [one.frames for one in work.run()] == [FRAMES, FRAMES]
+        with pytest.raises(ResightError, match="404"):
+            Ingest([Feed(f"{address}/none.mp4", "net")], tmp_path / "none").run()
+    finally:
+        server.shutdown()
+        server.server_close()
+    table = read_crops(tmp_path / "to")
+    assert table.camera_names is not None
+    assert set(table.camera_names.values()) == {"net", "gate"}
+    assert len({(row["camera_name"], row["given"]) for row in work.store.rows}) == 4
+    for camera in ("net", "gate"):  # a file on a server is read quickly, but keeps its own time
+        times = sorted(row["time"] for row in work.store.rows if row["camera_name"] == camera)
+        assert 2 < times[-1] - times[0] < 3
+    assert times[0] == pytest.approx(datetime(2026, 11, 23, 8, tzinfo=timezone.utc).timestamp(), abs=1)
+
+
+def test_old_crops_are_deleted(video: Path, mot: Path, tmp_path: Path) -> None:
+    now = time.time()
+    Ingest([Feed(str(video), "gate", start=now - 500, boxes=str(mot))], tmp_path).run()
+    old = set(tmp_path.rglob("*.jpg"))
+    with pytest.raises(ResightError, match="would be deleted at once"):
+        Ingest([Feed(str(video), "hall", start=now - 500, boxes=str(mot))], tmp_path, keep=100)
+    work = Ingest([Feed(str(video), "hall", start=now, boxes=str(mot))], tmp_path, keep=100)
+    work.run()
+    assert old
+    assert not old & set(tmp_path.rglob("*.jpg"))
+    assert {row["camera_name"] for row in work.store.rows} == {"hall"}
+
+
+def test_crops_that_mostly_show_somebody_else_are_left_out(video: Path, tmp_path: Path) -> None:
+    rows = [f"{n + 1},1,20,10,24,60,1,-1,-1,-1" for n in range(FRAMES)]
+    rows += [f"{n + 1},2,20,10,25,61,1,-1,-1,-1" for n in range(10, 20)]  # covers all of the first
+    rows += ["90,1,20,10,24,60,1,-1,-1,-1"]
+    (tmp_path / "boxes.txt").write_text("\n".join(rows))
+    work = Ingest([Feed(str(video), "gate", boxes=str(tmp_path / "boxes.txt"))], tmp_path / "to")
+    notes = work.run()[0].notes
+    assert "has boxes up to frame 90" in notes[0]
+    overlap = {row["frame"]: row["overlap"] for row in work.store.rows if row["given"] == 1}
+    assert len(overlap) > 2
+    assert max(overlap.values()) < 0.9

@@ -191,10 +191,10 @@ class Ingest:
         self._keep = None if keep is None else number("The time to keep crops", keep, above=0)
         self.store = Sightings(as_path("The folder of sightings", to))
         self.lines = [_Line(feed, self._limit, self._least) for feed in feeds]
-        oldest = min(line.start for line in self.lines)
-        if self._keep is not None and oldest < time.time() - self._keep:
+        oldest = min(self.lines, key=lambda line: line.start)
+        if self._keep is not None and oldest.start < time.time() - self._keep:
             raise ResightError(
-                f"{self.lines[0].source.name} was taken before the time that crops are kept (--keep): its crops would "
+                f"{oldest.source.name} was taken before the time that crops are kept (--keep): its crops would "
                 "be deleted at once. Give --start if its time is wrong, or leave --keep out."
             )
         self.results = [line.result for line in self.lines]

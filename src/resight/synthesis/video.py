@@ -203,13 +203,14 @@ class Film:
         return found
 
     def frames(
-        self, camera: int, threads: int, *, draw: bool = True
+        self, camera: int, threads: int, only: range | None = None, *, draw: bool = True
     ) -> Iterator[tuple[np.ndarray | None, list[tuple[Walk, Seen]]]]:
         """The frames of a camera in order, each with everybody who is in it.
 
         Args:
             camera: Number of the camera, from 1.
             threads: Threads that render.
+            only: Indices of the frames, from 0; all if not given.
             draw: Whether the pictures are wanted.
 
         Yields:
@@ -235,7 +236,7 @@ class Film:
             )
             return picture, [(there[one.place][1], one) for one in seen]
 
-        yield from map_ordered(render, range(config.frames), threads)
+        yield from map_ordered(render, range(config.frames) if only is None else only, threads)
 
 
 def write_videos(

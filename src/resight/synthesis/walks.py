@@ -16,6 +16,7 @@ from resight.synthesis.skeleton import Pose
 _STEP = 0.05  # metres between two points of a path
 _BODY = 0.7  # metres beside the view from which nothing of a body is in it
 _CORNER = 21  # points over which corners are rounded
+_CLEAR = 0.3  # metres that people keep from the farthest place: things stand behind it
 _SHARE = 0.42  # height of a person of 1.75 m at the middle distance, as a share of the picture's height
 
 
@@ -111,7 +112,7 @@ def walk_through(
     """
     turned = rng.random() < config.reverse
     direction = camera.direction + (180.0 if turned else 0.0) + config.direction_spread * rng.normal()
-    y = rng.uniform(camera.near, camera.far)
+    y = rng.uniform(camera.near, camera.far - _CLEAR)
     x = 0.6 * _edge(view, camera, y) * rng.uniform(-1, 1)
     heading = radians(heading_for(direction, x, y))
     ahead = (cos(heading), sin(heading))
@@ -149,7 +150,7 @@ def _leg(
 ) -> list[tuple[float, float]]:
     """Corners of a path from a place out of the view: straight on, and to a side at the limits of near and far."""
     x, y = start
-    near, far = camera.near, camera.far + 0.8
+    near, far = camera.near, camera.far - _CLEAR
     corners: list[tuple[float, float]] = []
     for _ in range(2000):
         x, y = x + _STEP * ahead[0], y + _STEP * ahead[1]
