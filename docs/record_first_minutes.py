@@ -40,7 +40,7 @@ $ resight check shop
 
 Within a second `train` says what it is doing, then what it is going to do, and soon how long that takes.
 
-$ resight train cluster_contrast --data shop epochs=2 sampling.iterations=5
+$ resight train --data shop epochs=2 sampling.iterations=5
 
 The last line is the next command: it writes a table with an identity for each crop, and a picture.
 
@@ -56,7 +56,7 @@ The world itself has folders for training, queries and gallery, and its file nam
 are not used for training; they serve to score the model.
 
 $ resight check world
-$ resight train cluster_contrast --data world --recipe cameras epochs=2 sampling.iterations=5
+$ resight train --data world epochs=2 sampling.iterations=5
 $ resight cluster runs/cluster_contrast-2 --data world --to identities.csv --sheet clusters.png
 
 ## One folder per identity
@@ -68,7 +68,7 @@ $ resight check people --limit 5
 
 With the format that it names, twenty identities train and the others test.
 
-$ resight train cluster_contrast --data people --format identities --train-identities 20 epochs=2 sampling.iterations=5
+$ resight train --data people --format identities --train-identities 20 epochs=2 sampling.iterations=5
 $ resight cluster runs/cluster_contrast-3 --data people --format identities --to identities.csv --sheet clusters.png
 
 ## When something is wrong

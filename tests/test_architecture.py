@@ -25,7 +25,7 @@ FLOORS = (
     ("gallery", "view"),
     ("choice",),
     ("transfer", "comparison", "entry", "export"),
-    ("show",),
+    ("show", "journeys"),
     ("report",),
     ("study",),
     ("demo", "bench"),

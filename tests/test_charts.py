@@ -26,6 +26,9 @@ MADE = {
     "heat": lambda: charts.heat_chart(np.array([[0.2, np.nan], [0.9, 0.1]]), ["1", "a long name"]),
     "differences": lambda: charts.difference_chart({"a": {"difference": 0.02, "low": 0.01, "high": 0.03}}),
     "journeys": lambda: charts.journey_chart({"1": ((3, 0.0, 1.0, 2), (4, 2.0, 2.0, 1))}, {3: "gate", 4: "hall"}),
+    "cameras by time": lambda: charts.journey_chart(
+        {"1": ((3, 1.7e9, 1.7e9 + 9, 2), (4, 1.7e9 + 90, 1.7e9 + 95, 1))}, {3: "gate", 4: "hall"}, by="camera"
+    ),
 }  # fmt: skip
 
 

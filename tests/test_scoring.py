@@ -58,6 +58,46 @@ def test_scores_without_what_cameras_add_are_declared(model: Model, painted: Pat
         resight.evaluate(model, replace(table, camera=None), debias="centre")
 
 
+def test_tracks_are_ranked_by_the_mean_of_their_crops(model: Model, painted: Path) -> None:
+    table = resight.read_crops(painted, train_identities=4)
+    assert table.camera is not None
+    assert table.identity is not None
+    assert table.split is not None
+    rng = np.random.default_rng(0)
+    # two tracks per identity and camera; every query's track has gallery crops, too
+    track = 2 * table.identity + np.arange(len(table)) % 2
+    quality = rng.uniform(0, 1, len(table))
+    features = model.embed(table)
+    for weight in (quality, None):
+        found = resight.evaluate(model, replace(table, track=track, quality=weight), tracks=True)
+        rows: list[tuple[str, int, int, np.ndarray]] = []
+        for camera in np.unique(table.camera):
+            for number in np.unique(track):
+                own = (table.camera == camera) & (track == number) & (table.split != "train")
+                if own.any():
+                    mean = (np.ones(own.sum()) if weight is None else weight[own]) @ features[own]
+                    for split in {*table.split[own].tolist()}:
+                        rows.append((split, table.identity[own][0], camera, mean / np.linalg.norm(mean)))
+        precisions = []
+        for split, identity, camera, mean in rows:
+            others = [row for row in rows if row[0] == "gallery" and (row[1], row[2]) != (identity, camera)]
+            right = [other[1] == identity for other in sorted(others, key=lambda row: -float(row[3] @ mean))]
+            if split == "query" and any(right):
+                hits = np.flatnonzero(right) + 1
+                precisions.append(np.mean(np.arange(1, len(hits) + 1) / hits))
+        assert found["mAP"] == pytest.approx(np.mean(precisions))
+        assert found["scored_queries"] == len(precisions)
+        kind = "none" if weight is None else "quality"
+        assert (found["unit"], found["track_weight"], found["mixed_tracks"]) == ("tracks", kind, 0)
+    said = describe_scores(found | {"camera_use_in_training": []})
+    assert "gallery tracks; tracks by the mean of their crops' embeddings, all crops alike" in said
+    mixed = resight.evaluate(model, replace(table, track=table.identity // 2), tracks=True)
+    assert mixed["mixed_tracks"] > 0
+    for column in ("camera", "track"):
+        with pytest.raises(ResightError, match=f"Scoring tracks needs the column '{column}'"):
+            resight.evaluate(model, replace(table, **({"track": track} | {column: None})), tracks=True)
+
+
 def test_clusters_of_the_test_crops_are_compared_with_their_identities(
     model: Model, painted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

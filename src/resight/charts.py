@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from resight.common.checks import as_path
+from resight.common.checks import as_path, one_of
 from resight.common.files import write_aside
 from resight.errors import ResightError
 
@@ -420,38 +420,135 @@ def difference_chart(differences: Mapping[str, Mapping[str, float]], *, title: s
     return figure
 
 
+#: Times above this are seconds since 1970, and are written as dates: 1973 and later.
+_CLOCK = 1e8
+
+
+def is_clock(times: Any) -> bool:
+    """Whether times are seconds since 1970 and not frames or seconds of a video: all are above 10⁸ (March 1973)."""
+    times = np.asarray(times, np.float64)
+    return bool(times.size) and bool((times > _CLOCK).all())
+
+
 @_styled
 def journey_chart(
     ways: Mapping[str, Sequence[tuple[int, float, float, int]]],
     names: Mapping[int, str],
     *,
+    by: str = "identity",
     title: str = "",
     x: str = "time",
 ) -> Figure:
-    """Where each of some clusters was seen when: one line each, with a bar and a mark per stay in a camera.
+    """Where each of some clusters was seen when, with a bar and a mark per stay in a camera.
+
+    Times that are seconds since 1970 (:func:`is_clock`) are written as dates and times of day, in UTC.
 
     Args:
         ways: Names, each with stays as :class:`resight.analysis.Journey` has them.
         names: Name of each camera.
+        by: ``identity``: a row per cluster, whose colours are cameras. ``camera``: a row per camera, whose lines and
+            colours are clusters, with their names beside the first bar of each in a camera.
         title: Title.
         x: What the time is counted in.
+
+    Raises:
+        ResightError: ``by`` is another word.
     """
-    figure, axes = _axes(7.2, 1.3 + 0.3 * len(ways))
-    shown: set[int] = set()
-    order = {camera: place for place, camera in enumerate(names)}
-    for row, stays in enumerate(ways.values()):
-        axes.plot([stays[0][1], stays[-1][2]], [row, row], color=FAINT, linewidth=0.8, zorder=1)
-        for camera, first, last, _ in stays:
-            place = order[camera]
-            style: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKS[place % len(MARKS)]}
-            label = None if camera in shown else names[camera]
-            shown.add(camera)
-            axes.plot([first, last], [row, row], linewidth=5, solid_capstyle="butt", color=style["color"], zorder=2)
-            axes.plot([(first + last) / 2], [row], linestyle="", markersize=7, label=label, zorder=3, **style)
-    axes.set_yticks(range(len(ways)), list(ways))
-    axes.set_ylim(len(ways) - 0.4, -0.6)
+    one_of("The rows of a chart of journeys", by, ("identity", "camera"))
+    stays = [stay for way in ways.values() for stay in way]
+    dated = is_clock([stay[1] for stay in stays])
+    figure, axes = _axes(7.2, 1.3 + (0.3 * len(ways) if by == "identity" else 0.9 * len(names)))
+    place = {camera: row for row, camera in enumerate(names)}
+
+    def at(seconds: float) -> Any:
+        return np.datetime64(round(1000 * seconds), "ms") if dated else seconds
+
+    if by == "identity":
+        _rows_of_clusters(axes, ways, names, place, at)
+        rows = list(ways)
+    else:
+        _rows_of_cameras(axes, ways, place, at)
+        rows = list(names.values())
+        for row in range(1, len(rows)):
+            axes.axhline(row - 0.5, color=FAINT, linewidth=0.6, zorder=0)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - (0.4 if by == "identity" else 0.5), -0.6 if by == "identity" else -0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_title(title)
+    if dated:
+        x = _dated(axes, x, [moment for stay in stays for moment in stay[1:3]])
     axes.set_xlabel(x)
-    figure.legend(fontsize=8, loc="outside lower center", ncols=min(6, max(1, len(shown))))
+    if by == "identity":
+        figure.legend(fontsize=8, loc="outside lower center", ncols=min(6, max(1, len(names))))
     return figure
+
+
+def _dated(axes: Axes, x: str, times: Sequence[float]) -> str:
+    """Writes the times of an axis as times of day, with the date where there are several; returns its title."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter
+
+    locator = AutoDateLocator(maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    first, last = (np.datetime64(round(1000 * moment), "ms") for moment in (min(times), max(times)))
+    if first.astype("M8[D]") != last.astype("M8[D]"):
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        return f"{x}, UTC"
+    axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S" if max(times) - min(times) < 1800 else "%H:%M"))
+    return f"{x} on {first.astype('M8[D]')}, UTC"
+
+
+def _rows_of_clusters(
+    axes: Axes,
+    ways: Mapping[str, Sequence[tuple[int, float, float, int]]],
+    names: Mapping[int, str],
+    place: Mapping[int, int],
+    at: Callable[[float], Any],
+) -> None:
+    shown: set[int] = set()
+    for row, stays in enumerate(ways.values()):
+        axes.plot([at(stays[0][1]), at(stays[-1][2])], [row, row], color=FAINT, linewidth=0.8, zorder=1)
+        for camera, first, last, _ in stays:
+            style = _style_of(place[camera])
+            label = None if camera in shown else names[camera]
+            shown.add(camera)
+            axes.plot(
+                [at(first), at(last)], [row, row], linewidth=5, solid_capstyle="butt", color=style["color"], zorder=2
+            )
+            axes.plot([at((first + last) / 2)], [row], linestyle="", markersize=7, label=label, zorder=3, **style)
+
+
+def _rows_of_cameras(
+    axes: Axes,
+    ways: Mapping[str, Sequence[tuple[int, float, float, int]]],
+    place: Mapping[int, int],
+    at: Callable[[float], Any],
+) -> None:
+    from matplotlib.patheffects import withStroke
+
+    for number, (name, stays) in enumerate(ways.items()):
+        style = _style_of(number)
+        offset = -0.36 + 0.72 * (number + 0.5) / len(ways)  # each has its height within all rows
+        heights = [place[stay[0]] + offset for stay in stays]
+        times = [moment for stay in stays for moment in stay[1:3]]
+        axes.plot(
+            [at(time) for time in times],
+            np.repeat(heights, 2),
+            linewidth=0.8,
+            color=style["color"],
+            linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
+            zorder=1,
+        )
+        before = None
+        for (camera, first, last, _), height in zip(stays, heights, strict=True):
+            axes.plot([at(first), at(last)], [height] * 2, linewidth=4, solid_capstyle="butt", zorder=2, **style,
+                      markersize=4)  # fmt: skip
+            if camera != before:
+                axes.annotate(
+                    name, (at(first), height), xytext=(-4, 0), textcoords="offset points", ha="right", va="center",
+                    fontsize=7, color=style["color"], path_effects=[withStroke(linewidth=2, foreground="white")],
+                )  # fmt: skip
+            before = camera
+
+
+def _style_of(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKS[number % len(MARKS)]}

@@ -6,20 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight.clustering import Tracks
 from resight.common.checks import as_array, as_path, instance, integers
 from resight.common.files import write_aside
 from resight.crops import UNLABELLED, CropTable
+from resight.crops.table import COLUMNS
 from resight.errors import ResightError
 
 if TYPE_CHECKING:
     from PIL import Image
-
-_COLUMNS = ("camera", "identity", "time", "track", "split")
 
 
 def check_embedding_file(file: Path) -> None:
@@ -64,7 +65,7 @@ def _columns(table: CropTable) -> dict[str, Any]:
     import pyarrow as pa
 
     columns: dict[str, Any] = {"path": list(table.paths)}
-    for name in _COLUMNS:
+    for name in COLUMNS:
         values = getattr(table, name)
         if values is None:
             continue
@@ -84,6 +85,10 @@ def write_embeddings(file: Path, table: CropTable, features: np.ndarray) -> None
         table: The N crops.
         features: ``(N, D)`` float32.
     """
+    _write_embeddings(file, table, features, {})
+
+
+def _write_embeddings(file: Path, table: CropTable, features: np.ndarray, more: dict[str, np.ndarray]) -> None:
     check_embedding_file(file)
     columns, features = _columns(table), as_array("The features", features)
     if features.ndim != 2 or len(features) != len(table) or not features.size or features.dtype.kind not in "fiu":
@@ -94,7 +99,7 @@ def write_embeddings(file: Path, table: CropTable, features: np.ndarray) -> None
     if not np.isfinite(features).all():
         raise ResightError("An embedding holds a value that is no finite number: check the model that made it.")
     if file.suffix.lower() == ".npz":
-        known = {name: column for name in _COLUMNS if (column := getattr(table, name)) is not None}
+        known = {name: column for name in COLUMNS if (column := getattr(table, name)) is not None} | more
 
         def write(aside: Path) -> None:
             with aside.open("wb") as stream:
@@ -105,7 +110,33 @@ def write_embeddings(file: Path, table: CropTable, features: np.ndarray) -> None
     import pyarrow as pa
 
     flat = pa.array(np.ascontiguousarray(features, dtype=np.float32).ravel())
-    _write_rows(file, columns | {"embedding": pa.FixedSizeListArray.from_arrays(flat, features.shape[1])})
+    write_rows(file, columns | more | {"embedding": pa.FixedSizeListArray.from_arrays(flat, features.shape[1])})
+
+
+def write_track_embeddings(file: Path, table: CropTable, tracks: Tracks, features: np.ndarray) -> None:
+    """Writes one row per track with its embedding.
+
+    Args:
+        file: ``.parquet`` or ``.npz``, as for :func:`write_embeddings`. The columns are ``path`` (of the crop with the
+            highest quality, the first of equals), ``camera``, ``identity`` and ``track`` of that crop, ``track_from``
+            and ``track_to`` (when the track began and ended), ``crops`` (their number) and ``embedding``.
+        table: The N crops.
+        tracks: Their T tracks.
+        features: ``(T, D)`` float32.
+    """
+    instance("table", table, CropTable, "read_crops makes one")
+    features = as_array("The features", features)
+    if len(tracks.of_crop) != len(table) or features.shape[:1] != (len(tracks),):
+        raise ResightError(
+            f"There are {len(table)} crops, {len(tracks)} tracks of {len(tracks.of_crop)} crops, and features of shape "
+            f"{features.shape}: give the tracks of the crops and one row of features per track."
+        )
+    quality = np.zeros(len(table)) if table.quality is None else table.quality
+    order = np.lexsort((-quality, tracks.of_crop))
+    best = order[np.unique(tracks.of_crop[order], return_index=True)[1]]
+    kept = table.select(best)
+    kept = replace(kept, time=None, split=None, quality=None, track_from=tracks.first, track_to=tracks.last)
+    _write_embeddings(file, kept, features, {"crops": np.bincount(tracks.of_crop)})
 
 
 def write_clusters(file: Path, table: CropTable, labels: np.ndarray) -> None:
@@ -117,7 +148,7 @@ def write_clusters(file: Path, table: CropTable, labels: np.ndarray) -> None:
         labels: ``(N,)`` integers, -1 for none: the column ``cluster``.
     """
     check_cluster_file(file)
-    _write_rows(file, _columns(table) | {"cluster": integers("The labels", labels, len(table))})
+    write_rows(file, _columns(table) | {"cluster": integers("The labels", labels, len(table))})
 
 
 def write_descriptions(file: Path, table: CropTable, names: np.ndarray, shares: np.ndarray) -> None:
@@ -140,7 +171,7 @@ def write_descriptions(file: Path, table: CropTable, names: np.ndarray, shares: 
         )
     for place in range(names.shape[1]):
         columns |= {f"reference_{place + 1}": names[:, place], f"share_{place + 1}": shares[:, place]}
-    _write_rows(file, columns)
+    write_rows(file, columns)
 
 
 def write_comparison(file: Path, found: Mapping[str, Any]) -> None:
@@ -191,11 +222,12 @@ def write_picture(file: Path, picture: Image.Image, **options: Any) -> None:
     write_aside(file, lambda aside: picture.save(aside, **options))
 
 
-def _write_rows(file: Path, columns: dict[str, Any]) -> None:
+def write_rows(file: Path, columns: Mapping[str, Any]) -> None:
+    """Writes columns as a table, ``.csv`` or ``.parquet``."""
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    rows = pa.table(columns)
+    rows = pa.table(dict(columns))
     write = pyarrow.csv.write_csv if file.suffix.lower() == ".csv" else pq.write_table
     write_aside(file, lambda aside: write(rows, aside))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from resight.analysis import Doubt, doubt
-from resight.clustering import NoClusters, PseudoLabels
+from resight.clustering import NoClusters, PseudoLabels, Tracks, respect_tracks, track_conflicts
 from resight.clustering.config import CAMERA_SETTINGS
 from resight.common.checks import as_array, as_path, flag, instance, number, shown, whole
 from resight.common.devices import fast_bfloat16, resolve_device
@@ -229,6 +230,7 @@ class Model:
         *,
         algorithm: str | None = None,
         clusters: int | None = None,
+        tracks: bool = True,
         **changes: Any,
     ) -> PseudoLabels:
         """Groups crops into identities.
@@ -239,11 +241,14 @@ class Model:
             algorithm: ``dbscan``, ``two_stage`` or ``bottom_up`` (see :mod:`resight.identities`). If not given, that of
                 the run's method, except that ``bottom_up`` replaces ``dbscan`` where ``clusters`` is given.
             clusters: Number of identities among the crops, where it is known.
+            tracks: Whether, in a table with tracks, each track gets one identity, and tracks of one camera that overlap
+                in time get different ones (:func:`resight.clustering.respect_tracks`).
             **changes: Settings of the algorithm, such as ``eps`` or ``k1``, to use instead of the run's; ``None``
                 changes nothing.
 
         Returns:
-            A cluster number for each crop, -1 for a crop that belongs to none.
+            A cluster number for each crop, -1 for a crop that belongs to none. Its ``facts`` have the figures of
+            :func:`resight.clustering.track_conflicts` where tracks were used.
 
             Settings come from the run: those of its ``clustering``, and those of its ``method`` if the algorithm is the
             method's own. The run's own number of clusters was meant for its training crops: it is not used as it is,
@@ -260,7 +265,33 @@ class Model:
             raise ResightError(
                 f"The features have shape {features.shape}, but the table has {len(table)} crops: give a row per crop."
             )
-        return clustering(features, table.camera, self.device)
+        return self._grouped(clustering, features, table, flag("tracks", tracks))
+
+    def _grouped(
+        self, clustering: Dbscan | TwoStage | BottomUp, features: np.ndarray, table: CropTable, tracks: bool
+    ) -> PseudoLabels:
+        found = clustering(features, table.camera, self.device)
+        return with_tracks(found, features, table) if tracks and table.track is not None else found
+
+    def embed_tracks(
+        self, table: CropTable, features: np.ndarray | None = None, **options: Any
+    ) -> tuple[Tracks, np.ndarray]:
+        """Embeds tracks: the mean of the embeddings of each track's crops, weighted by the table's ``quality``.
+
+        Args:
+            table: N crops with tracks. Without a column ``quality`` all crops weigh the same.
+            features: ``(N, D)`` embeddings of the crops, where they are known.
+            **options: As for :meth:`embed`.
+
+        Returns:
+            The tracks, and ``(T, D)`` float32, L2-normalised.
+
+        Raises:
+            ResightError: the table has no tracks, or a crop cannot be read.
+        """
+        tracks = tracks_of(instance("table", table, CropTable, "read_crops makes one"), "Embeddings of tracks")
+        features = self.embed(table, **options) if features is None else as_array("The features", features)
+        return tracks, tracks.means(features, table.quality)
 
     def doubt(
         self,
@@ -269,6 +300,7 @@ class Model:
         found: PseudoLabels | None = None,
         clustering: Dbscan | TwoStage | BottomUp | None = None,
         *,
+        tracks: bool = True,
         draws: int | None = None,
     ) -> Doubt:
         """How sure a clustering is, by clustering halves of the crops (:func:`resight.analysis.doubt`).
@@ -278,21 +310,21 @@ class Model:
             table: The crops, of which the cameras are used if they are known.
             found: Their clusters; found here if not given.
             clustering: What found them; the run's own if not given.
+            tracks: Whether the clusters obey the tracks of the table, as in :meth:`cluster`.
             draws: Draws of halves; by default 3, and 1 for more than 100,000 crops.
         """
         clustering = self.clustering() if clustering is None else clustering
-        camera, size = table.camera, len(table)
         if found is None:
             try:
-                found = clustering(features, camera, self.device)
+                found = self._grouped(clustering, features, table, tracks)
             except NoClusters:
-                found = PseudoLabels(np.full(size, -1))
+                found = PseudoLabels(np.full(len(table), -1))
         half = clustering.for_half(found)
 
         def cluster(rows: np.ndarray) -> np.ndarray:
-            return half(features[rows], None if camera is None else camera[rows], self.device).labels
+            return self._grouped(half, features[rows], table.select(rows), tracks).labels
 
-        return doubt(found, cluster, camera=camera, draws=draws or (3 if size <= _OFTEN else 1))
+        return doubt(found, cluster, camera=table.camera, draws=draws or (3 if len(table) <= _OFTEN else 1))
 
     def clustering(
         self, algorithm: str | None = None, changes: Mapping[str, Any] | None = None
@@ -321,6 +353,41 @@ class Model:
             trained_on = self.run.read_data("crops")["crops"] if self.run else None
             settings |= self.config.method.identity_settings(trained_on)
         return build_clustering(algorithm, settings, changed)
+
+
+def tracks_of(table: CropTable, purpose: str = "A track") -> Tracks:
+    """The tracks of a table, which last from ``track_from`` to ``track_to``, or from their first crop to their last.
+
+    Args:
+        table: The crops.
+        purpose: What needs tracks, for the sentence.
+
+    Raises:
+        ResightError: the table has no tracks.
+    """
+    track = table.require("track", purpose)
+    if table.track_from is None or table.track_to is None:
+        return Tracks.of(track, table.camera, table.time)
+    return Tracks.of(track, table.camera, table.track_from, table.track_to)
+
+
+def with_tracks(found: PseudoLabels, features: np.ndarray, table: CropTable) -> PseudoLabels:
+    """Clusters changed so that they agree with the table's tracks; what was changed is among the ``facts``."""
+    own = tracks_of(table)
+    labels = respect_tracks(found.labels, features, own)
+    return replace(found, labels=labels, facts={**found.facts, **track_conflicts(found.labels, own)})
+
+
+def times_of(table: CropTable) -> tuple[np.ndarray, np.ndarray]:
+    """``(N,)`` when each crop's track began and ended; when the crop was taken, twice, where that is not known.
+
+    Raises:
+        ResightError: there are no times.
+    """
+    if table.track_from is None or table.track_to is None:
+        time = table.require("time", "A journey")
+        return time, time
+    return table.track_from, table.track_to
 
 
 def _one_image(image: str | Path | np.ndarray, height: int, width: int) -> np.ndarray:

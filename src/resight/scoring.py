@@ -16,7 +16,7 @@ from resight.crops.cache import PixelCache, Progress
 from resight.errors import ResightError
 from resight.evaluation import DEBIAS_FORMS, Debias, RankingMetrics, RerankOptions, debias_by_camera, evaluate_splits
 from resight.evaluation.metrics import AP_CONVENTIONS
-from resight.model import Model
+from resight.model import Model, tracks_of
 from resight.training.run import RunFolder
 
 
@@ -28,6 +28,7 @@ def evaluate(
     rerank: RerankOptions | None = None,
     debias: Debias = "none",
     flip: bool | None = None,
+    tracks: bool = False,
     clustering: bool = False,
     cache: str | Path | None = None,
     progress: Progress | None = None,
@@ -42,15 +43,20 @@ def evaluate(
         debias: Whether to take away from each embedding what its camera adds, by the cameras' gallery crops
             (:func:`resight.evaluation.debias_by_camera`): ``none``, ``centre`` or ``standardise``. This uses cameras.
         flip: Whether to add the embedding of each crop's mirror image; as in training if not given.
-        clustering: Whether to cluster the test crops as well, as :meth:`Model.cluster` does, and to compare the
-            clusters with their identities.
+        tracks: Whether tracks are ranked instead of crops, each by the mean of its crops' embeddings, weighted by the
+            table's ``quality`` (:meth:`resight.model.Model.embed_tracks`). A track with a query crop is a query, one
+            with a gallery crop is in the gallery; both are made of all their test crops. A track's identity is that of
+            most of its crops. Needs tracks and cameras.
+        clustering: Whether to cluster the test crops as well, as :meth:`Model.cluster` does without tracks, and to
+            compare the clusters with their identities.
         cache: Folder for decoded crops; ``pixels`` beside the run if not given.
         progress: Called with the step's name, the crops done and the crops in all.
 
     Returns:
         Plain figures, rates as fractions of 1: those of :class:`resight.evaluation.RankingMetrics`, ``flip``,
         ``debias``, ``unreadable`` (crops left out), and under ``clustering`` the ``algorithm`` and the figures of
-        :func:`resight.clustering.clustering_quality`.
+        :func:`resight.clustering.clustering_quality`. With ``tracks`` also ``unit`` (``tracks``), ``track_weight`` (the
+        column that weighs crops, or ``none``) and ``mixed_tracks`` (those with crops of several identities).
 
     Raises:
         ResightError: there are no labels to score against, or no query or gallery.
@@ -58,8 +64,9 @@ def evaluate(
     tested = labelled_test_crops(table)
     pixels = instance("model", model, Model, "resight.load gives one").open_cache(tested, cache, progress=progress)
     return evaluate_cached(
-        model, pixels, ap=ap, rerank=rerank, debias=debias, flip=flip, clustering=clustering, progress=progress
-    )
+        model, pixels, ap=ap, rerank=rerank, debias=debias, flip=flip, tracks=tracks, clustering=clustering,
+        progress=progress,
+    )  # fmt: skip
 
 
 def evaluate_cached(
@@ -70,20 +77,30 @@ def evaluate_cached(
     rerank: RerankOptions | None = None,
     debias: Debias = "none",
     flip: bool | None = None,
+    tracks: bool = False,
     clustering: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores a model on decoded query and gallery crops; arguments and result as :func:`evaluate`."""
-    features, metrics = _ranked(model, pixels, ap, rerank, flip, progress, debias=debias)
-    tested = pixels.table
+    tested = instance("pixels", pixels, PixelCache, "Model.open_cache makes it").table
+    if flag("tracks", tracks):
+        tested.require("camera", "Scoring tracks")
+        tested.require("track", "Scoring tracks")
+    features, metrics = _ranked(model, pixels, ap, rerank, flip, progress, debias=debias, tracks=tracks)
     scores = metrics.to_dict() | {
         "flip": model.config.embed_flip if flip is None else flip,
         "debias": debias,
         "unreadable": len(pixels.unreadable),
     }
+    if tracks:
+        own = tracks_of(tested)
+        kinds = np.unique(np.stack([own.of_crop, tested.require("identity", "Scoring")]), axis=1)[0]
+        scores["unit"] = "tracks"
+        scores["track_weight"] = "none" if tested.quality is None else "quality"
+        scores["mixed_tracks"] = int((np.bincount(kinds) > 1).sum())
     if flag("clustering", clustering) and tested.identity is not None:
         try:
-            labels = model.cluster(features, tested).labels
+            labels = model.cluster(features, tested, tracks=False).labels
         except NoClusters:
             labels = np.full(len(features), -1)
         scores["clustering"] = {"algorithm": model.clustering().name, **clustering_quality(labels, tested.identity)}
@@ -116,8 +133,9 @@ def _ranked(
     progress: Progress | None,
     features: np.ndarray | None = None,
     debias: Debias = "none",
+    tracks: bool = False,
 ) -> tuple[np.ndarray, RankingMetrics]:
-    """Embeddings of the crops, and the figures of their ranking."""
+    """Embeddings of the crops, and the figures of their ranking, or of that of their tracks."""
     instance("model", model, Model, "resight.load gives one")
     tested = instance("pixels", pixels, PixelCache, "Model.open_cache makes it").table
     one_of("ap, the convention for average precision,", ap, AP_CONVENTIONS)
@@ -128,15 +146,28 @@ def _ranked(
         tested.require("camera", f"debias={debias}")
     features = model.embed_cached(pixels, flip, progress) if features is None else features
     compared = debias_by_camera(features, tested.camera, form=debias, reference=tested.split == GALLERY)
+    ranked = (compared, tested.identity, tested.camera, tested.split)
     return features, evaluate_splits(
-        compared,
-        tested.identity,
-        tested.camera,
-        tested.split,
+        *(_as_tracks(compared, tested) if tracks else ranked),
         ap=ap,
         rerank=rerank,
         device=str(model.device),
     )
+
+
+def _as_tracks(features: np.ndarray, tested: CropTable) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Embeddings, identities, cameras and splits of tracks; one that is a query and in the gallery is there twice."""
+    identity, split = tested.require("identity", "Scoring"), tested.require("split", "Scoring")
+    tracks = tracks_of(tested)
+    means = tracks.means(features, tested.quality)
+    pairs, counts = np.unique(np.stack([tracks.of_crop, identity], axis=1), axis=0, return_counts=True)
+    order = np.lexsort((-pairs[:, 1], counts, pairs[:, 0]))  # the last of a track: most crops, then the lowest number
+    names = np.zeros(len(tracks), np.int64)
+    names[pairs[order, 0]] = pairs[order, 1]
+    rows = [np.unique(tracks.of_crop[split == name]) for name in (QUERY, GALLERY)]
+    both = np.concatenate(rows)
+    assert tracks.camera is not None
+    return means[both], names[both], tracks.camera[both], np.repeat([QUERY, GALLERY], [len(found) for found in rows])
 
 
 def can_be_scored(table: CropTable) -> bool:

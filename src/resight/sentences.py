@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resight.analysis import Transition
+    from resight.clustering import PseudoLabels
+    from resight.crops import CropTable
 
 #: Rates of a ranking, and what each is called in print.
 RATES = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
@@ -12,6 +17,12 @@ RATES = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10"
 def percent(rate: float) -> str:
     """A rate in per cent, with one decimal."""
     return f"{100 * rate:.1f}"
+
+
+def counted(number: int, word: str) -> str:
+    """A number with its word, as in ``1 camera`` or ``3 identities``."""
+    plural = f"{word[:-1]}ies" if word.endswith("ty") else f"{word}s"
+    return f"{number} {word if number == 1 else plural}"
 
 
 def describe_reranking(rerank: Mapping[str, Any] | None) -> str:
@@ -31,10 +42,12 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
     """
     source, rerank = scores.get("source_in_training"), scores.get("rerank")
     junk = f", {scores['gallery_junk']} of them junk" if scores["gallery_junk"] else ""
+    crops = scores.get("unit", "crops")
     parts = [
         f"epoch {scores['epoch']}" if scores.get("epoch") else "",
         f"{scores['scored_queries']} queries scored, {scores['skipped_queries']} without a right answer skipped",
-        f"{scores['gallery_size']} gallery crops{junk}",
+        f"{scores['gallery_size']} gallery {crops}{junk}",
+        _described_tracks(scores) if crops == "tracks" else "",
         f"AP {scores['ap']}",
         describe_reranking(rerank),
         f"camera labels in scoring: debias={debias}" if (debias := scores.get("debias", "none")) != "none" else "",
@@ -49,6 +62,53 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
         else "",
     ]
     return _joined(parts)
+
+
+def _described_tracks(scores: Mapping[str, Any]) -> str:
+    weighed = "weighted by quality" if scores["track_weight"] == "quality" else "all crops alike"
+    mixed = f", {scores['mixed_tracks']} tracks with crops of several identities" if scores["mixed_tracks"] else ""
+    return f"tracks by the mean of their crops' embeddings, {weighed}{mixed}"
+
+
+def describe_tracks(labels: PseudoLabels, table: CropTable) -> str:
+    """What was done to clusters so that they agree with tracks, in one sentence; empty for crops without tracks.
+
+    Args:
+        labels: What :meth:`resight.model.Model.cluster` returned.
+        table: The crops.
+    """
+    if table.track is None:
+        return ""
+    if "tracks_divided" not in labels.facts:
+        return "The crops have tracks, which were not used."
+    divided, overlapping = (int(labels.facts[f"tracks_{name}"]) for name in ("divided", "overlapping"))
+    return (
+        f"Each track has one identity: {counted(divided, 'track')} had crops in several clusters, or some in none, and "
+        f"{counted(overlapping, 'pair')} of tracks that overlap in time in one camera shared a cluster."
+    )
+
+
+#: Columns of :func:`transition_rows`.
+TRANSITION_HEAD = ("from", "to", "confident", "of", "lower quartile", "median", "upper quartile")
+
+
+def transition_rows(found: Sequence[Transition], names: Mapping[int, str], *, clock: bool) -> list[list[str]]:
+    """Times between cameras as rows of :data:`TRANSITION_HEAD`.
+
+    Args:
+        found: The transitions.
+        names: Names of the cameras.
+        clock: Whether times are seconds; else they are written as plain numbers.
+    """
+
+    def said(value: float) -> str:
+        return f"{value:.3g}" if not clock else f"{value:.1f} s" if abs(value) < 100 else f"{value / 60:.1f} min"
+
+    return [
+        [names[one.start], names[one.end], str(one.count), str(one.moves)]
+        + [said(value) for value in (one.lower, one.median, one.upper)]
+        for one in found
+    ]
 
 
 def describe_best_epoch(scores: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""Confidence, distances and journeys, against slow loops."""
+"""Confidence and distances, against slow loops."""
 
 import numpy as np
 import pytest
 
-from resight.analysis import confidence, distance_order, journeys
+from resight.analysis import confidence, distance_order
 from resight.errors import ResightError
 
 
@@ -46,16 +46,3 @@ def test_distances_are_sorted():
     assert sorted(order.tolist()) == list(range(9))
     assert np.allclose(distance, np.sort(1 - rows @ centre))
     assert np.allclose(distance, (1 - rows @ centre)[order])
-
-
-def test_journeys_have_a_stay_per_camera_in_a_row():
-    labels = np.array([0, 0, 0, 0, 1, 1, -1])
-    camera = np.array([1, 2, 1, 1, 3, 3, 5])
-    time = np.array([10.0, 20.0, 12.0, 30.0, 5.0, 1.0, 0.0])
-    first, second = journeys(labels, camera, time)
-    assert (first.cluster, first.rows.tolist()) == (0, [0, 2, 1, 3])
-    assert first.stays == ((1, 10.0, 12.0, 2), (2, 20.0, 20.0, 1), (1, 30.0, 30.0, 1))
-    assert (second.cluster, second.stays) == (1, ((3, 1.0, 5.0, 2),))
-    assert len(journeys(labels, camera, time, most=1)) == 1
-    with pytest.raises(ResightError, match="one number per label"):
-        journeys(labels, camera, time[:3])

@@ -18,8 +18,8 @@ from resight.crops import FORMATS
 from resight.encoders import Encoder
 
 COMMANDS = (
-    "train", "demo", "bench", "evaluate", "compare", "transfer", "embed", "cluster", "describe", "report", "watch",
-    "study", "search", "identify", "ingest", "check", "synth", "thin", "methods", "recipes",
+    "train", "demo", "bench", "evaluate", "compare", "transfer", "embed", "cluster", "journeys", "describe", "report",
+    "watch", "study", "search", "identify", "ingest", "check", "synth", "thin", "methods", "recipes",
 )  # fmt: skip
 #: Commands that compute with a model, each with what it needs besides a run folder.
 COMPUTING = {
@@ -30,6 +30,7 @@ COMPUTING = {
     "transfer": ("RUN", "--source-data", "/nowhere", "--data", "/nowhere"),
     "embed": ("RUN", "--data", "/nowhere", "--to", "e.npz"),
     "cluster": ("RUN", "--data", "/nowhere", "--to", "c.csv"),
+    "journeys": ("RUN", "--data", "/nowhere", "--to", "j"),
     "describe": ("RUN", "--data", "/nowhere"),
     "show attention": ("RUN", "--data", "/nowhere", "--to", "m.png"),
     "report": ("RUN", "--data", "/nowhere", "--to", "r.html"),

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import resight
+from resight import bench
 from resight.choice import choose
 from resight.crops import CropTable
 from resight.errors import ResightError
@@ -93,13 +95,16 @@ def test_python_chooses_too(painted: Path, tiny: dict[str, object], tmp_path: Pa
         resight.train(None, painted, tmp_path / "other", recipe="cameras")
 
 
-def test_minutes_become_epochs(painted: Path, tiny: dict[str, object], tmp_path: Path, in_process: Run) -> None:
+def test_minutes_become_epochs(
+    painted: Path, tiny: dict[str, object], tmp_path: Path, in_process: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [f"{name}={value}" for name, value in tiny.items() if name != "epochs"]
     out = tmp_path / "run"
-    status, _, err = in_process("train", *words, "--data", painted, "--out", out, "--minutes", "0.1", "-q")
+    with monkeypatch.context() as patch:
+        patch.setattr(bench, "measure", lambda *_, **__: SimpleNamespace(epoch_seconds=30, embed_images=1e9))
+        status, _, err = in_process("train", *words, "--data", painted, "--out", out, "--minutes", "1", "-q")
     assert status == 0, err
-    config = RunFolder(out).read_config()
-    assert RunFolder(out).read_metrics()[-1]["epoch"] == config.epochs > 1
+    assert RunFolder(out).read_metrics()[-1]["epoch"] == RunFolder(out).read_config().epochs == 2
     status, _, err = in_process("train", "epochs=3", "--data", painted, "--minutes", "0.1")
     assert status == 2
     assert "--minutes finds the number of epochs of a new run" in err

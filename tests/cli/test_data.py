@@ -46,7 +46,7 @@ def test_check(painted: Path, tmp_path: Path, resight: Callable[..., tuple[int, 
     for line in ("crops 72 6 18", "identities 9 3 3", "camera 1 36 3 9", "camera 2 36 3 9"):
         assert line in lines
     assert "All 96 files can be decoded." in lines
-    assert lines[-1] == (f"Next: resight train cluster_contrast --data {painted} --train-identities 9 --recipe cameras")
+    assert lines[-1] == (f"Next: resight train --data {painted} --train-identities 9")
     (tmp_path / "a.png").write_bytes(b"no picture")
     status, out, _ = resight("check", tmp_path)
     assert status == 1
@@ -74,11 +74,11 @@ def paint(root: Path, *names: str, size: tuple[int, int] = (16, 32)) -> Path:
 
 
 def test_check_ends_with_what_suits_the_data(tmp_path: Path, resight: Callable[..., tuple[int, str, str]]) -> None:
-    train = "resight train cluster_contrast --data"
+    train = "resight train --data"
     flat = paint(tmp_path / "my crops", *(f"{n}.png" for n in range(9)))
     cases = [(flat, f"{train} '{flat}'")]
     cameras = paint(tmp_path / "cameras", *(f"cam{n % 2}/{n}.png" for n in range(9)))
-    cases.append((cameras, f"{train} {cameras} --recipe cameras"))
+    cases.append((cameras, f"{train} {cameras}"))
     one = paint(tmp_path / "one", *(f"cam0/{n}.png" for n in range(9)))
     cases.append((one, f"{train} {one}"))
     people = paint(tmp_path / "people", *(f"{n % 6:04d}/{n}.png" for n in range(18)))
@@ -88,7 +88,7 @@ def test_check_ends_with_what_suits_the_data(tmp_path: Path, resight: Callable[.
     market = paint(
         tmp_path / "market", *(f"bounding_box_train/{n % 6:04d}_c{n % 2}s1_000001_{n:02d}.png" for n in range(18))
     )
-    cases.append((market, f"{train} {market} --train-identities 3 --recipe cameras"))
+    cases.append((market, f"{train} {market} --train-identities 3"))
     tests = tmp_path / "tests.csv"
     tests.write_text("path,identity,split\nmy crops/1.png,1,query\nmy crops/2.png,1,gallery\n")
     cases.append((tests, f"resight evaluate RUN --data {tests}"))

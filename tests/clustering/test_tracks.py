@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from resight.clustering.tracks import Tracks, respect_tracks
+from resight.clustering.tracks import Tracks, respect_tracks, track_conflicts
 from resight.errors import ResightError
 
 
@@ -105,5 +105,35 @@ def test_other_numbers_of_crops_are_refused() -> None:
         respect_tracks([0, 0], np.eye(2), tracks)
     with pytest.raises(ResightError, match="3 crops"):
         tracks.means(np.eye(2))
-    with pytest.raises(ResightError, match="one each"):
+    with pytest.raises(ResightError, match="one number each"):
         Tracks.of([0, 0, 1], None, [1.0])
+
+
+def test_means_are_weighted() -> None:
+    features, track, camera, _ = some(2)
+    tracks = Tracks.of(track, camera)
+    weight = np.random.default_rng(0).uniform(0, 1, len(track))
+    weight[tracks.of_crop == 3] = 0  # all the same, then
+    weight[tracks.of_crop == 4] *= 1e-40
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for number, found in enumerate(tracks.means(features, weight)):
+        own = tracks.of_crop == number
+        mean = (weight[own] if weight[own].any() else np.ones(own.sum())) @ unit[own].astype(np.float64)
+        np.testing.assert_allclose(found, mean / np.linalg.norm(mean), atol=1e-5)
+    for wrong in (weight[1:], -weight, np.full(len(track), np.nan), np.full(len(track), "a")):
+        with pytest.raises(ResightError, match="weigh"):
+            tracks.means(features, wrong)
+
+
+def test_conflicts_are_counted_and_none_are_left() -> None:
+    features, track, camera, time = some(3)
+    tracks = Tracks.of(track, camera, time, time + 2)
+    assert tracks.last is not None
+    assert tracks.last[0] == time[tracks.of_crop == 0].max() + 2
+    labels = np.random.default_rng(1).integers(-1, 5, len(track))
+    divided = sum(len(set(labels[tracks.of_crop == number])) > 1 for number in range(len(tracks)))
+    found = track_conflicts(labels, tracks)
+    assert found["tracks_divided"] == divided > 0
+    assert found["tracks_overlapping"] > 0
+    after = respect_tracks(labels, features, tracks)
+    assert track_conflicts(after, tracks) == {"tracks_divided": 0, "tracks_overlapping": 0}

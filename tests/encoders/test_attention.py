@@ -216,7 +216,9 @@ def test_no_other_width_of_that_rounding_is_nearer() -> None:
             net = ResNet(18, 1, factor, attention=True, width_step=step)
         return abs(sum(parameter.numel() for parameter in net.parameters()) - 761_648)
 
-    assert distance(factor) == min(distance(other / 200) for other in range(10, 101))
+    assert distance(factor) == min(
+        distance(other / 200) for other in range(round(200 * factor) - 9, round(200 * factor) + 10)
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +161,68 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
         gallery.add(painted)
         assert gallery.info()["sightings"] == 96
         assert gallery.verify() == []
+
+
+@pytest.fixture
+def small_server() -> Iterator[tuple[str, Path]]:
+    """A PostgreSQL server on a disk of 72 MB, and the folder of that disk. It needs root and PostgreSQL's programs."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not os.environ.get("RESIGHT_TEST_POSTGRESQL") or not programs or os.geteuid():
+        pytest.skip("RESIGHT_TEST_POSTGRESQL is not set, or a server cannot be started here")
+    folder = Path(tempfile.mkdtemp(prefix="resight-postgresql-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=72m", "tmpfs", str(folder)], check=True)
+    data = folder / "data"
+    control = f"{programs[-1].parent}/pg_ctl -D {data} -l {folder}/log -o '-k {folder} -c listen_addresses='"
+    shutil.chown(folder, "postgres")
+    for command in (
+        f"{programs[-1]} -D {data} -A trust --wal-segsize=1",
+        f"printf 'max_wal_size=6MB\\nmin_wal_size=2MB\\n' >> {data}/postgresql.conf",
+        f"{control} -w start",
+    ):
+        subprocess.run(["su", "postgres", "-c", command], check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield f"postgresql://postgres@/postgres?host={folder}", folder
+    finally:
+        subprocess.run(["su", "postgres", "-c", f"{control} -m immediate stop"], check=False)
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+        folder.rmdir()
+
+
+def test_a_full_disk_of_the_server_is_told_and_nothing_is_lost(
+    small_server: tuple[str, Path], run: Path, tmp_path: Path
+) -> None:
+    address, folder = small_server
+    rng = np.random.default_rng(0)
+    acknowledged = 0
+    with Gallery.create(address, run, device="cpu", thumbnails=str(tmp_path / "thumbnails")) as gallery:
+        info = gallery.info()
+
+        def add_until_it_is_full() -> None:
+            nonlocal acknowledged
+            while acknowledged < 1_000_000:
+                gallery.add_embeddings(
+                    rng.normal(size=(2_000, info["dim"])).astype(np.float32),
+                    fingerprint=info["model"],
+                    digests=[f"{place:032d}" for place in range(acknowledged, acknowledged + 2_000)],
+                )
+                acknowledged += 2_000
+
+        with pytest.raises(ResightError, match=r"(the disk is full|cannot be used)"):
+            add_until_it_is_full()
+    assert acknowledged
+    subprocess.run(["mount", "-o", "remount,size=300m", str(folder)], check=True)
+    for _ in range(50):  # a server that ended restores itself
+        try:
+            gallery = Gallery(address, device="cpu")
+            break
+        except ResightError:
+            time.sleep(0.5)
+    with gallery:
+        assert gallery.verify() == []
+        there = gallery.info()["sightings"]
+        assert acknowledged <= there <= acknowledged + 2_000
+        gallery.add_embeddings(np.eye(info["dim"], dtype=np.float32), fingerprint=info["model"])
+        assert gallery.info()["sightings"] == there + info["dim"]
 
 
 def test_a_database_that_cannot_grow_is_told(run: Path, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_crops_have_camera_time_and_track(
         4,
     )
     status, out, err = in_process(*words, "--sheet", tmp_path / "sheet.png")
-    assert (status, "crops of 2 tracks in 1 cameras" in out) == (0, True), err
+    assert (status, "crops of 2 tracks in 1 camera." in out) == (0, True), err
     assert "160×96, 10 frames per second, 30 frames" in err
     table = read_crops(to)
     assert table.source == "sightings"

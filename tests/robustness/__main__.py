@@ -24,8 +24,15 @@ from torture_files import file_cases
 from torture_runner import run_cases
 from torture_settings import setting_cases
 from torture_stage import Stage
+from torture_videos import video_cases
 
-ROOMS = {"commands": command_cases, "functions": api_cases, "settings": setting_cases, "files": file_cases}
+ROOMS = {
+    "commands": command_cases,
+    "functions": api_cases,
+    "settings": setting_cases,
+    "files": file_cases,
+    "videos": video_cases,
+}
 
 
 def main() -> int:

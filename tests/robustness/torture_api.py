@@ -317,6 +317,34 @@ def _clustering() -> Iterator[Case]:
         },
         {"features": good, "labels": good_integers(alone), "merges": WHOLE}, same=lambda found: found.labels,
     )  # fmt: skip
+    number, weight = np.arange(ROWS) // 2, np.linspace(0, 1, ROWS)
+    no_weight = {"'a'": "a", "too short": weight[1:], "negative": -weight, "NaN": weight * np.nan, "5": 5,
+                 "objects": np.full(ROWS, None)}  # fmt: skip
+    whole_numbers = {name: value for name, value in bad_integers(ROWS).items() if name not in ("float", "2**63")}
+    yield from vary(
+        "Tracks.of", clustering.Tracks.of, {"track": number, "camera": camera, "time": weight},
+        {"track": bad_integers(ROWS) | {"None": None}, "camera": whole_numbers,
+         "time": {"too short": weight[1:], "5": 5, "texts": np.array(["a"] * ROWS), "objects": np.full(ROWS, "a", object)},
+         "until": {"too short": weight[1:], "'a'": "a"}},
+        {"track": good_integers(number), "until": {"later": weight + 1}}, same=lambda found: found.of_crop,
+    )  # fmt: skip
+    tracks = clustering.Tracks.of(number, camera, weight)
+    yield from vary(
+        "tracks.means", tracks.means, {"features": features, "weight": weight}, {"features": bad, "weight": no_weight},
+        {"features": good, "weight": {"ints": np.arange(ROWS), "a list": weight.tolist()}},
+        right=lambda found: found.shape == (len(tracks), features.shape[1]),
+    )  # fmt: skip
+    yield from vary(
+        "respect_tracks", clustering.respect_tracks,
+        {"labels": number // 2, "features": features, "tracks": tracks},
+        {"labels": bad_integers(ROWS) | {"None": None}, "features": bad}, {"labels": good_integers(number // 2)},
+        same=lambda found: found,
+    )  # fmt: skip
+    yield from vary(
+        "track_conflicts", clustering.track_conflicts, {"labels": number // 2, "tracks": tracks},
+        {"labels": bad_integers(ROWS) | {"None": None}}, {"labels": good_integers(number // 2)},
+        same=lambda found: found["tracks_divided"],
+    )  # fmt: skip
     labels, identity = np.arange(ROWS) % 3, np.arange(ROWS) % 3 + 1
     yield from vary(
         "clustering_quality", clustering.clustering_quality, {"labels": labels, "identity": identity},

@@ -78,7 +78,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         "--epoch": (*NO_COUNT, "2"),
     }
     split = {"--train-identities": (*NO_COUNT, "6", "1000000")}
-    yield from _vary(
+    yield from vary_command(
         stage, "embed", lambda: ["embed", run, "--data", data, "--to", new("a.parquet"), *cache],
         {"RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".parquet", ".npz"), **shared},
         {"--flip": ((),), "--no-flip": ((),), "--quiet": ((),), "--epoch": (("1",),) * 0, "--device": (("cpu",),
@@ -86,7 +86,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
          "--format": (("auto",), ("market1501",), ("folder",))},
     )  # fmt: skip
     few = ("k1=6", "k2=2", "min_samples=2")
-    yield from _vary(
+    yield from vary_command(
         stage, "cluster", lambda: ["cluster", run, *few, "--data", data, "--to", new("a.csv"), *cache],
         {
             "RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".csv", ".parquet"), **shared,
@@ -99,7 +99,23 @@ def command_cases(stage: Stage) -> Iterator[Case]:
                   "k1=2020-13-45", "k1=" + "[" * 5000, "é=1", "clustering.nonsense=1", "k1=" + "9" * 5000),
         },
         {"--eps": (("0.5",), ("0.99",)), "--algorithm": (("dbscan",), ), "+": (("k1=5.0",), ("clustering.k1=5",),
-        ("recall=1",))},
+        ("recall=1",)), "--data": ((stage.seen,),), "--no-tracks": ((),)},
+    )  # fmt: skip
+    yield from vary_command(
+        stage, "embed tracks", lambda: ["embed", run, "--tracks", "--data", stage.seen, "--to", new("a.npz"), *cache],
+        {"--data": (data, stage.plain, stage.cameras)}, {"--to": ((new("a.parquet"),),)}, pairs=0,
+    )  # fmt: skip
+    yield from vary_command(
+        stage, "journeys", lambda: ["journeys", run, *few, "eps=0.9", "--data", stage.seen, "--to", new("j"), *cache],
+        {
+            "RUN": (1, (*paths("run"), stage.seen)), "--data": (*paths("crops"), data, stage.plain, stage.cameras),
+            "--to": ("", stage.text, stage.text / "below", "/proc/j", "x" * 300, "a\0b"),
+            **shared, "--format": NO_WORD,
+            "--gap": ("", "soon", "-1", "nan", "0", "1y", "9" * 30), "--impossible": (*NO_NUMBER, "1.5"),
+            "--tables": (*NO_WORD, "CSV"), "+": ("k1=0", "nonsense=1", "eps=2", "--boxes", "--video"),
+        },
+        {"--gap": (("5min",), ("90",)), "--impossible": (("0",), ("0.5",)), "--tables": (("parquet",),),
+         "--no-tracks": ((),)}, pairs=20,
     )  # fmt: skip
     for algorithm, wrong in {
         "two_stage": ("nearest=0", "nearest=true", "components=0", "components=1.5", "crops_per_cluster=0",
@@ -110,7 +126,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
                       "clusters=0", "clusters=25", "clusters=true", "eps=0.5"),
     }.items():  # fmt: skip
         base = ["cluster", run, "--data", data, "--algorithm", algorithm, *cache]
-        yield from _vary(
+        yield from vary_command(
             stage, f"cluster by {algorithm}", lambda base=base: [*base, "--to", new("a.csv")], {"+": wrong},
             {"--clusters": (("4",),)},
         )  # fmt: skip
@@ -120,7 +136,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
                 command, "cluster", run, "--data", crops, "--algorithm", algorithm, "--to", new("a.csv"), *cache
             )
             yield Case(f"cluster {name} by {algorithm}", call, EITHER)  # no cluster may be found among 8 crops
-    yield from _vary(
+    yield from vary_command(
         stage, "describe", lambda: ["describe", run, "--data", data, *cache],
         {"": ((),), "RUN": (1, paths("run")), "--data": paths("crops"), "--to": outputs(".csv"), "--top": NO_COUNT,
          "--crops": NO_COUNT, **shared}, fails=True,
@@ -134,37 +150,37 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         ("tsne", ".svg", {"--colour": (*NO_WORD, "colour"), "--groups": NO_SHOWN, "--crops": (*NO_SHOWN, "3")}),
         ("cameras", ".svg", {}),
     ):
-        yield from _vary(
+        yield from vary_command(
             stage, f"show {name}",
             lambda name=name, ending=ending: ["show", name, run, "--to", new(f"a{ending}"), *cache],
             {"RUN": (2, paths("run")), "--data": paths("crops"), "--to": pictures if ending == ".png" else charts,
              **own, **shared, **split},
             again, pairs=10,
         )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "show curves", lambda: ["show", "curves", run, run, "--to", new("a.svg"), "--group", "loss"],
         {"RUN": (2, paths("run")), "OTHER": (3, paths("run")), "--to": charts, "--group": (*NO_WORD, "LOSS", "quality2")},
         {"--group": (("clusters",),), "--quiet": ((),)}, pairs=10,
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "report", lambda: ["report", run, "--to", new("a.html"), *cache],
         {"RUN": (1, paths("run")), "+": (str(run),), "--data": paths("crops"), "--to": outputs(".html"),
          "--crops": (*NO_COUNT, "1", "3"),
          **{name: shared[name] for name in ("--format", "--device", "--cache")}, **split},
         {"--crops": (("4",), ("1000",)), "--train-identities": (("3",),)}, pairs=10,
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "watch", lambda: ["watch", run, "--once"],
         {"RUN": (1, paths("run")), "--to": outputs(".html"), "--every": (*NO_NUMBER, "0", "0.1", "4000")},
         {"--every": (("0.5",),)}, pairs=5,
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "study", lambda: ["study", "--list"],
         {"": (("dcmip-table-3",), ("nonsense",)), "RUN": (1, (*NO_WORD, stage.text, stage.root, "a.yaml", "adtc-table2",
          "adtc-table-5", "dcmip-table-3"))}, {}, pairs=0,
     )  # fmt: skip
     mine = ["study", "dcmip-table-3", "--data", data, "--train-identities", 3, "--table", "--out"]
-    yield from _vary(
+    yield from vary_command(
         stage, "study of crops", lambda: [*mine, new("studies")],
         {"": ((),), "RUN": (1, (*NO_WORD, stage.text, "mar-losses")), "--row": NO_WORD, "--jobs": (*NO_COUNT, "1000"),
          "--seed": NO_SEED, "--data": paths("crops"), "--device": shared["--device"],
@@ -172,22 +188,22 @@ def command_cases(stage: Stage) -> Iterator[Case]:
          "+": ("epochs=0", "epochs", "nonsense=1", "=5", "epochs=abc", "method.nonsense=1")},
         fails=True, pairs=10,
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "show attention", lambda: ["show", "attention", run, "--data", data, "--to", new("a.png"), *cache],
         {"RUN": (2, paths("run")), "--data": paths("crops"), "--to": outputs(".png", ".jpg"), "--crops": NO_SHOWN,
         **shared},
         {"--crops": (("1",), ("1000",))},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "evaluate", lambda: ["evaluate", run, "--data", data, "--train-identities", 3, *cache],
         {"RUN": (1, paths("run")), "--data": (*paths("crops"), stage.plain, stage.cameras), **shared, **split,
          "--ap": (*NO_WORD, "STANDARD"), "--rerank --k1": NO_COUNT, "--rerank --k2": NO_COUNT,
-         "--rerank --lambda": (*NO_NUMBER, "1.1"), "--k1": ("0", "-1", "abc", ""), "--lambda": ("-1", "nan", "inf",
+         "--rerank --lambda": (*NO_NUMBER, "1.1"), "+": ("--tracks",), "--k1": ("0", "-1", "abc", ""), "--lambda": ("-1", "nan", "inf",
          "2")},
         {"--json": ((),), "--rerank": ((),), "--clustering": ((),), "--ap": (("trapezoidal",),),
          "--rerank --k1": (("1000",),), "--rerank --lambda": (("0",), ("1",))},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "compare",
         lambda: ["compare", run, f"two={run},{run}", "--data", data, "--train-identities", 3, "--draws", 20, *cache],
         {"RUN": (1, (*paths("run"), "=", "a=", f"={run}", "two=", f"two={run}", f"a={run},,")),
@@ -196,7 +212,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
          **{name: shared[name] for name in ("--format", "--device", "--cache")}},
         {"--json": ((),), "--rerank": ((),), "--baseline": (("two",),), "--ap": (("trapezoidal",),), "--flip": ((),)},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "transfer",
         lambda: ["transfer", run, run, "--source-data", data, "--source-identities", 3, "--data", data,
                  "--train-identities", 3, *cache],
@@ -205,12 +221,12 @@ def command_cases(stage: Stage) -> Iterator[Case]:
          "--source-format": NO_WORD, **{name: shared[name] for name in ("--format", "--device", "--cache")}},
         {"--json": ((),), "--flip": ((),)},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "check", lambda: ["check", data],
         {"RUN": (1, paths("crops")), "--format": shared["--format"], "--limit": NO_SHOWN, **split},
         {"--limit": (("1",), ("1000000",)), "--train-identities": (("3",),)},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "thin", lambda: ["thin", "--data", data, "--to", new("a.csv")],
         {"--data": (*paths("crops"), stage.plain, stage.cameras), "--format": shared["--format"], "--how": NO_WORD,
          "--seed": NO_SEED, "--to": ("", new("a"), new("a.xlsx"), stage.root, stage.text / "a.csv", "/proc/a.csv",
@@ -218,7 +234,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         {"--how": (("balanced",),), "--seed": (("5",),), "--train-identities": (("3",),)},
     )  # fmt: skip
     world = ("--identities", 4, "--cameras", 2, "--crops", 14)
-    yield from _vary(
+    yield from vary_command(
         stage, "synth", lambda: ["synth", new("world"), *world, "height=32", "width=16"],
         {"RUN": (1, ("", stage.text, stage.text / "below", "/proc/world", "x" * 300, "a\0b", stage.crops)),
          "--identities": (*NO_COUNT, "1"), "--cameras": (*NO_COUNT, "1", "1000"), "--crops": (*NO_COUNT, "3", "11"),
@@ -230,22 +246,22 @@ def command_cases(stage: Stage) -> Iterator[Case]:
     )  # fmt: skip
     for settings in ("--settings", "--help"):
         yield Case(f"synth {settings}", functools.partial(command, "synth", settings), FINE)
-    yield from _vary(
+    yield from vary_command(
         stage, "recipes", lambda: ["recipes"],
         {"--show": NO_WORD, "+": (*NO_WORD, "--settings", "cluster_contrast extra", "mar --show market1501x",
         "mar --show ../mar/default", "--show default")},
         {"+": (("mar",), ("mar", "--settings"), ("mar", "--show", "ward"), ("pplr", "--show", "cameras",
         "--settings"))},
     )  # fmt: skip
-    yield from _vary(stage, "methods", lambda: ["methods"], {"+": ("extra", "--nonsense", "-x", "é")}, {})
-    yield from _vary(
+    yield from vary_command(stage, "methods", lambda: ["methods"], {"+": ("extra", "--nonsense", "-x", "é")}, {})
+    yield from vary_command(
         stage, "demo", lambda: ["demo", "--out", new("demo")],
         {"": (("epochs=0",),), "--crops": (*NO_COUNT, "399"), "--device": shared["--device"],
          "--out": ("", stage.text, stage.text / "below", "/proc/demo", "a\0b", "x" * 300),
          "+": ("epochs=-1", "epochs=true", "nonsense=1", "epochs", "seed=" + "9" * 20, "epochs=" + "9" * 20)},
         fails=True, pairs=0,
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "train",
         lambda: ["train", "cluster_contrast", "--data", data, "--out", new("run"), *cache, *words],
         {
@@ -302,6 +318,7 @@ def command_cases(stage: Stage) -> Iterator[Case]:
         "transfer",
         "embed",
         "cluster",
+        "journeys",
         "describe",
         "report",
         "watch",
@@ -346,20 +363,20 @@ def _galleries(
               "/dev/null", "mysql://host/x", "postgresql://127.0.0.1:9/x", "nonsense://", "://")  # fmt: skip
     times = ("soon", "", "nan", "inf", "2026-13-45", "1e999", "[1]", "x" * 300)
     drawn = (new("a"), new("a.txt"), "/proc/a.png", stage.root, stage.text / "a.png")
-    yield from _vary(
+    yield from vary_command(
         stage, "gallery create", lambda: ["gallery", "create", new("g"), "--run", stage.run],
         {"RUN": (2, ("", stage.text, stage.text / "below", "/proc/g", "a\0b", "x" * 300, stage.crops, *places[9:])),
          "--run": paths("run"), "--device": shared["--device"], "--precision": (*NO_WORD, "float64"),
          "--index": (*NO_WORD, "http://127.0.0.1:9"), "--thumbnails": ("nonsense://x",)},
         {"--precision": (("float32",),), "--thumbnails": ((new("thumbnails"),),)},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "gallery add", lambda: ["gallery", "add", _new_gallery(stage, filled=False), "--data", data],
         {"RUN": (2, places), "--data": paths("crops"), "--format": shared["--format"], "--device": shared["--device"],
          "--run": (*paths("run"),)},
         {"--json": ((),), "--quiet": ((),)}, pairs=15,
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "search", lambda: ["search", _gallery(stage), image],
         {"RUN": (1, places), "-k": NO_COUNT, "--sighting": (*NO_COUNT, "1000"), "--not-sighting": (*NO_COUNT, "1000"),
          "--not-image": (stage.root / "missing.png", stage.text, "", stage.root), "--camera": ("", "9", "é", "a\0b"),
@@ -370,7 +387,7 @@ def _galleries(
          "--not-sighting": (("2",),), "--camera": (("1",),), "--from": (("5",), ("2026-01-01",)),
          "--sheet": ((new("a.png"),),)},
     )  # fmt: skip
-    yield from _vary(
+    yield from vary_command(
         stage, "identify", lambda: ["identify", _gallery(stage), "k1=6", "k2=2", "min_samples=2", "eps=0.7"],
         {"RUN": (1, places), "--algorithm": NO_WORD, "--device": shared["--device"], "--run": paths("run"),
          "+": ("eps=2", "eps=nan", "nonsense=1", "k1=0", "k1", "=1", "clusters=5")},
@@ -382,7 +399,7 @@ def _galleries(
         ("log", (), {"--limit": NO_SHOWN}), ("review", ("--json",), {"-n": NO_SHOWN, "--sheet": drawn}),
         ("export", ("--to", None), {"--to": ("", stage.text / "x", stage.root, "/proc/x")}),
     ):  # fmt: skip
-        yield from _vary(
+        yield from vary_command(
             stage, f"gallery {name}",
             lambda name=name, words=words: ["gallery", name, _gallery(stage), *(new("x") if w is None else w for w in words)],
             {"RUN": (2, places), **wrong}, pairs=0,
@@ -404,7 +421,7 @@ def _galleries(
         yield Case(label.decode()[:90], call, SENTENCE)
 
 
-def _vary(
+def vary_command(
     stage: Stage,
     name: str,
     base: Callable[[], list[object]],

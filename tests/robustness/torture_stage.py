@@ -59,6 +59,11 @@ class Stage:
         self.empty.mkdir()
         self.text = root / "text.txt"
         self.text.write_text("This is text.\n", encoding="utf-8")
+        self.seen = root / "seen.csv"  # the crops with times of one clock and tracks
+        rows = ["path,camera,time,track,quality"]
+        for number, file in enumerate(sorted(self.crops.iterdir())):
+            rows.append(f"crops/{file.name},gate {file.name[6]},{1.7e9 + 20 * number:.0f},{number // 2},0.{number % 9}")
+        self.seen.write_text("\n".join(rows), encoding="utf-8")
         self.run = root / "run"
         resight.train("cluster_contrast", self.table, self.run, settings=TINY, cache=root / "pixels")
 

@@ -59,7 +59,6 @@ def test_rows_of_a_study_are_different_runs(name: str, size: str) -> None:
 
 TOY = {
     "title": "A toy",
-    "paper": "none",
     "about": "Whether it runs.",
     "method": "cluster_contrast",
     "baseline": "low",
@@ -189,10 +188,12 @@ def test_a_share_of_the_cores_each() -> None:
         ({"figures": [{"kind": "cake"}]}, "figures"),
         ({"rows": [{"name": "a", "start": "b"}], "baseline": None, "figures": []}, "not among the starts"),
         ({"method": 5}, "method"),
+        ({"title": "left out"}, "wrong.yaml is no study: title is missing: it must be given"),
     ],
 )
 def test_a_study_that_cannot_be(change: dict[str, object], said: str, tmp_path: Path) -> None:
-    (tmp_path / "wrong.yaml").write_text(json.dumps(TOY | change))
+    wanted = {key: value for key, value in (TOY | change).items() if value != "left out"}
+    (tmp_path / "wrong.yaml").write_text(json.dumps(wanted))
     with pytest.raises(ResightError, match=said):
         find_study(tmp_path / "wrong.yaml")
 

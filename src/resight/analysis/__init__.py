@@ -1,14 +1,28 @@
 """What an embedding and its clusters look like, in numbers: plain arrays in, plain arrays out."""
 
 from resight.analysis.cameras import CameraConfusion, camera_confusion, camera_mixture
-from resight.analysis.clusters import Journey, confidence, distance_order, journeys
+from resight.analysis.clusters import confidence, distance_order
 from resight.analysis.doubt import Doubt, describe_doubt, doubt
+from resight.analysis.journeys import (
+    STAY,
+    Journey,
+    Move,
+    Transition,
+    journeys,
+    moves,
+    shortest_times,
+    transitions,
+    weigh_impossible,
+)
 from resight.analysis.plane import plane
 
 __all__ = [
+    "STAY",
     "CameraConfusion",
     "Doubt",
     "Journey",
+    "Move",
+    "Transition",
     "camera_confusion",
     "camera_mixture",
     "confidence",
@@ -16,5 +30,9 @@ __all__ = [
     "distance_order",
     "doubt",
     "journeys",
+    "moves",
     "plane",
+    "shortest_times",
+    "transitions",
+    "weigh_impossible",
 ]

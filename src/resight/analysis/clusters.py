@@ -1,14 +1,11 @@
-"""Crops within clusters: how sure each is, how far from the centre, and where a cluster was seen when."""
+"""Crops within clusters: how sure each is, and how far from the centre."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from resight.clustering import unit_rows
 from resight.common.checks import as_array, integers
-from resight.errors import ResightError
 
 
 def confidence(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -64,50 +61,3 @@ def distance_order(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     distance = 1 - unit @ (centre / max(float(np.linalg.norm(centre)), 1e-12))
     order = np.argsort(distance, kind="stable")
     return order, distance[order]
-
-
-@dataclass(frozen=True, eq=False)
-class Journey:
-    """Where and when the crops of one cluster were seen.
-
-    Attributes:
-        cluster: The cluster.
-        rows: ``(K,)`` int64 its crops, by time.
-        stays: Camera, first and last time, and number of crops of each stay: crops in a row that one camera saw.
-    """
-
-    cluster: int
-    rows: np.ndarray
-    stays: tuple[tuple[int, float, float, int], ...]
-
-
-def journeys(labels: np.ndarray, camera: np.ndarray, time: np.ndarray, *, most: int = 20) -> list[Journey]:
-    """The ways of clusters from camera to camera.
-
-    Times must be of one clock for all cameras.
-
-    Args:
-        labels: ``(N,)`` cluster numbers from 0, -1 for outliers.
-        camera: ``(N,)`` camera numbers.
-        time: ``(N,)`` numbers.
-        most: Journeys at most: those of clusters with the most stays, then with the most crops.
-
-    Raises:
-        ResightError: there is not one camera and one time per label.
-    """
-    labels = integers("Labels", labels)
-    camera, time = integers("Cameras", camera, len(labels)), as_array("Times", time)
-    if time.shape != labels.shape or time.dtype.kind not in "iuf":
-        raise ResightError(f"Times must be one number per label; got shape {time.shape} of {time.dtype}.")
-    found = []
-    for cluster in np.unique(labels[(labels >= 0) & np.isfinite(time)]):
-        rows = np.flatnonzero((labels == cluster) & np.isfinite(time))
-        rows = rows[np.argsort(time[rows], kind="stable")]
-        begins = np.flatnonzero(np.diff(camera[rows], prepend=camera[rows[0]] - 1))
-        stays = tuple(
-            (int(camera[part[0]]), float(time[part[0]]), float(time[part[-1]]), len(part))
-            for part in np.split(rows, begins[1:])
-        )
-        found.append(Journey(int(cluster), rows, stays))
-    found.sort(key=lambda journey: (-len({stay[0] for stay in journey.stays}), -len(journey.rows), journey.cluster))
-    return found[:most]

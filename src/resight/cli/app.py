@@ -39,13 +39,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Learn to recognise the same person across cameras, without one label.\n\n"
     "Start with **resight demo**. With crops of your own: **resight check PATH**, then "
-    "**resight train cluster_contrast --data PATH**.",
+    "**resight train --data PATH**.",
 )
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Training": (training.train, training.demo, training.bench),
     "Scores": (scores.evaluate, scores.compare, scores.transfer),
-    "Using a model": (using.embed, using.cluster, using.describe),
+    "Using a model": (using.embed, using.cluster, video.journeys, using.describe),
     "What a run learned": (show.report, show.watch),
     "Studies": (study.study,),
     "Galleries": (gallery.search, gallery.identify),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -66,15 +66,13 @@ def _next_command(path: Path, format: str, train_identities: int | None, table: 
     train = table.subset(TRAIN)
     if not len(train):
         return f"resight evaluate RUN --data {where}{read_as}"
-    words = f"resight train cluster_contrast --data {where}{read_as}"
+    words = f"resight train --data {where}{read_as}"
     if train_identities is not None:
         words += f" --train-identities {train_identities}"
     elif table.split is None and table.identity is not None:
         people = len(np.unique(table.identity[table.is_person]))
         if people > 2:
             words += f" --train-identities {2 * people // 3}"
-    if train.camera is not None and len(np.unique(train.camera)) > 1:
-        words += " --recipe cameras"
     return words
 
 
@@ -107,31 +105,61 @@ def synth(
             show_default=False,
         ),
     ] = None,
-    identities: Annotated[int, typer.Option(metavar="N", help="People, training and test together.")] = 200,
-    cameras: Annotated[int, typer.Option(metavar="N", help="Cameras.")] = 6,
-    crops: Annotated[int, typer.Option(metavar="N", help="Crops in all.")] = 4000,
+    identities: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="People, training and test together: 200, or 20 in videos.", show_default=False),
+    ] = None,
+    cameras: Annotated[
+        int | None, typer.Option(metavar="N", help="Cameras: 6, or 4 with videos.", show_default=False)
+    ] = None,
+    crops: Annotated[int | None, typer.Option(metavar="N", help="Crops in all: 4000.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another world.")] = 0,
     level: Annotated[
         Level, typer.Option(metavar="NAME", help="How hard it is to recognise anybody: easy, medium or hard.")
     ] = Level.medium,
+    video: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Make no crops but a video of this length for each camera: 60s, 5min. Needs the extra 'ingest'.",
+            show_default=False,
+        ),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(metavar="N", help="Frames per second of videos: 10.", show_default=False)
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Size of the frames of videos: 640x360.", show_default=False),
+    ] = None,
     list_settings: Annotated[
         bool,
         typer.Option("--settings", callback=_list_knobs, is_eager=True, help="List every setting and stop."),
     ] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Make a synthetic data set: crops of people who do not exist.
+    """Make a synthetic data set: crops of people who do not exist, or videos of them.
 
-    The folder has the layout of Market-1501; crops.parquet has everything that is true of each crop. The same settings
-    give the same files. After a stop the same command goes on.
+    The folder has the layout of Market-1501; crops.parquet has everything that is true of each crop. With --video it
+    has one video per camera, of the same time, with the true boxes, tracks and identities as MOTChallenge text. The
+    same settings give the same files. After a stop the same command goes on.
 
-    Example: **resight synth world --identities 100 --crops 2000 occlusion=0.3**
+    Examples: **resight synth world --identities 100 --crops 2000 occlusion=0.3**,
+    **resight synth station --video 60s --cameras 4**
     """
+    from resight.errors import ResightError
     from resight.synthesis import world_config, write_world
     from resight.training.config import parse_overrides
 
-    chosen = {"identities": identities, "cameras": cameras, "crops": crops, "seed": seed, "level": level.value}
-    config = world_config(**(chosen | parse_overrides(settings or [])))
+    given = {"identities": identities, "cameras": cameras, "crops": crops, "fps": fps}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    chosen = {"seed": seed, "level": level.value} | chosen | parse_overrides(settings or [])
+    if video is not None:
+        _synth_videos(out, video, size, chosen, quiet)
+        return
+    if fps is not None or size is not None:
+        raise ResightError("--fps and --size are of videos: add --video 60s, or leave them out.")
+    config = world_config(**chosen)
     with reporter(quiet) as report:
         made = write_world(out, config, progress=report.progress)
     counts = {name: len(made.table.subset(name)) for name in ("train", "query", "gallery")}
@@ -140,8 +168,32 @@ def synth(
         print(f"{made.drawn} crops were rendered{before}: " + ", ".join(f"{n} {s}" for s, n in counts.items()) + ".")
     else:
         print(f"{out} holds this world already, {made.found} crops: nothing was rendered.")
-    words = ["resight", "train", "cluster_contrast", "--data", out]
-    print(f"Next: {shell(*words, *(['--recipe', 'cameras'] if config.cameras > 1 else []))}")
+    print(f"Next: {shell('resight', 'train', '--data', out)}")
+
+
+def _synth_videos(out: Path, length: str, size: str | None, chosen: dict[str, Any], quiet: bool) -> None:
+    """Makes videos instead of crops."""
+    import re
+
+    from resight.errors import ResightError
+    from resight.ingest import parse_duration
+    from resight.synthesis import video_config, write_videos
+
+    if size is not None:
+        found = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", size.strip(), re.ASCII)
+        if not found:
+            raise ResightError(f"The size of frames is written as 640x360, not '{size}'.")
+        chosen |= {"frame_width": int(found[1]), "frame_height": int(found[2])}
+    config = video_config(**({"seconds": parse_duration(length)} | chosen))
+    with reporter(quiet) as report:
+        made = write_videos(out, config, progress=report.progress)
+    people = len({track.identity for track in made.tracks})
+    cameras = len(made.cameras)
+    if made.drawn:
+        print(f"{made.drawn} frames were rendered: {cameras} cameras, {people} people, {len(made.tracks)} tracks.")
+    else:
+        print(f"{out} holds these videos already: nothing was rendered.")
+    print(f"Next: {shell('resight', 'ingest', out / 'cameras.yaml', '--to', out / 'sightings')}")
 
 
 class Thinning(str, Enum):

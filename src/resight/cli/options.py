@@ -103,6 +103,14 @@ SheetOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+TracksOption = Annotated[
+    bool,
+    typer.Option(
+        "--tracks/--no-tracks",
+        help="In a table with tracks: one identity per track, and different ones for tracks of one camera that overlap "
+        "in time.",
+    ),
+]
 FlipOption = Annotated[
     bool | None,
     typer.Option(

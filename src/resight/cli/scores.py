@@ -77,6 +77,14 @@ def evaluate(
             "('standardise'). Uses cameras.",
         ),
     ] = DebiasForm.none,
+    tracks: Annotated[
+        bool,
+        typer.Option(
+            "--tracks",
+            help="Rank tracks instead of crops: the mean of each track's embeddings, weighted by the column 'quality' "
+            "if there is one. Uses tracks and cameras.",
+        ),
+    ] = False,
     clustering: Annotated[
         bool,
         typer.Option("--clustering", help="Also cluster the test crops and compare the clusters with the identities."),
@@ -108,6 +116,7 @@ def evaluate(
             rerank=options if rerank or rerank_cameras else None,
             debias=debias.value,
             flip=flip,
+            tracks=tracks,
             clustering=clustering,
             cache=cache,
             progress=report.progress,

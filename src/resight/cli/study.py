@@ -149,7 +149,8 @@ def study(
         results, files = write_results(sized, place, seeds=seeds)
     head, lines = results.table()
     lines = [cells for cells in lines if cells[1] != "0"]  # table.md has those that are not finished, too
-    print_table(head, lines, title=f"{chosen.title} ({chosen.paper}{', quick size' if quick else ''})", words=1)
+    origin = "; ".join(filter(None, (chosen.paper, "quick size" if quick else "")))
+    print_table(head, lines, title=f"{chosen.title}{f' ({origin})' if origin else ''}", words=1)
     print_text(chosen.about.strip())
     print(f"In {files[0].parent}: {', '.join(file.name for file in files)}.")
     if failed:

@@ -343,7 +343,7 @@ def demo(
         f"{made.seconds / 60:.1f} minutes this time."
     )
     print(f"Next: resight embed {made.run.path} --data {made.world} --to embeddings.parquet")
-    print("      resight train cluster_contrast --data your/crops")
+    print("      resight train --data your/crops")
 
 
 def bench(

@@ -20,6 +20,7 @@ from resight.cli.options import (
     QuietOption,
     RunArgument,
     SheetOption,
+    TracksOption,
     given,
     given_path,
     read,
@@ -62,6 +63,14 @@ def embed(
             "--to", parser=given_path, metavar="FILE", help="File to write: .parquet or .npz.", show_default=False
         ),
     ],
+    tracks: Annotated[
+        bool,
+        typer.Option(
+            "--tracks",
+            help="One row per track: the mean of its crops' embeddings, weighted by the column 'quality' if there is "
+            "one.",
+        ),
+    ] = False,
     epoch: EpochOption = None,
     format: FormatOption = "auto",
     flip: FlipOption = None,
@@ -69,19 +78,29 @@ def embed(
     cache: CacheOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Write the embedding of every crop to a file.
+    """Write the embedding of every crop, or of every track, to a file.
 
-    One row per crop: its path, its known columns, and an L2-normalised float32 embedding.
+    One row per crop: its path, its known columns, and an L2-normalised float32 embedding. With --tracks one row per
+    track: the path of its best crop, its camera, when it began and ended, and its number of crops.
 
     Example: **resight embed runs/first --data cameras/ --to embeddings.parquet**
     """
     with reporter(quiet) as report:
-        from resight.export import check_embedding_file, write_embeddings
+        from resight.export import check_embedding_file, write_embeddings, write_track_embeddings
         from resight.model import load
 
         check_embedding_file(to)
-        pixels, features = _embed(load(run, device, epoch=epoch), data, format, flip, cache, report)
+        model = load(run, device, epoch=epoch)
+        if tracks:
+            read(data, format).require("track", "--tracks")
+        pixels, features = _embed(model, data, format, flip, cache, report)
     _name_unreadable(pixels)
+    if tracks:
+        own, means = model.embed_tracks(pixels.table, features)
+        write_track_embeddings(to, pixels.table, own, means)
+        by = "weighted by quality" if pixels.table.quality is not None else "all crops alike: there is no 'quality'"
+        print(f"{len(means)} tracks of {len(features)} crops ({by}), {means.shape[1]} numbers each, are in {to}.")
+        return
     write_embeddings(to, pixels.table, features)
     print(f"{len(features)} embeddings of {features.shape[1]} numbers are in {to}.")
 
@@ -143,6 +162,7 @@ def cluster(
             metavar="N", help="dbscan: neighbours of a core crop; the run's if not given.", show_default=False
         ),
     ] = None,
+    tracks: TracksOption = True,
     sheet: SheetOption = None,
     flip: FlipOption = None,
     device: DeviceOption = "auto",
@@ -152,6 +172,7 @@ def cluster(
     """Group crops into identities.
 
     Writes a table with one row per crop. Its column 'cluster' counts from 0; −1 is a crop that belongs to no cluster.
+    Where the crops have tracks, a track has one identity, and two tracks of one camera that overlap in time have two.
 
     Three algorithms: 'dbscan' finds the number of identities itself; 'two_stage' is k-means, of which each centroid
     keeps its nearest crops; 'bottom_up' merges single crops and leaves none out.
@@ -160,6 +181,7 @@ def cluster(
     """
     from resight.cli.tables import print_remarks, print_text
     from resight.errors import ResightError
+    from resight.sentences import describe_tracks
 
     with reporter(quiet) as report:
         from resight.analysis import describe_doubt
@@ -179,11 +201,13 @@ def cluster(
         clustering = model.clustering(None if algorithm is None else algorithm.value, changes)
         pixels, features = _embed(model, data, format, flip, cache, report)
         report.progress("clustering", 0, 1)
-        labels = clustering(features, pixels.table.camera, model.device)
+        labels = model.cluster(
+            features, pixels.table, algorithm=None if algorithm is None else algorithm.value, tracks=tracks, **changes
+        )
         write_clusters(to, pixels.table, labels.labels)
         doubts: list[str] = []
         with suppress(ResightError):  # half of the crops may be too few
-            figures = model.doubt(features, pixels.table, labels, clustering).to_dict()
+            figures = model.doubt(features, pixels.table, labels, clustering, tracks=tracks).to_dict()
             doubts = describe_doubt(figures, pixels.table.camera_names)
         if sheet is not None:
             write_picture(sheet, cluster_sheet(pixels.images, pixels.table, features, labels.labels), optimize=True)
@@ -193,6 +217,7 @@ def cluster(
         f"{identities} among {len(labels)} crops, {labels.num_outliers} crops in none, by {clustering.name}; the table "
         f"is in {to}."
     )
+    print_text(describe_tracks(labels, pixels.table))
     for sentence in doubts:
         print_text(sentence)
 
@@ -200,7 +225,8 @@ def cluster(
         """This command with other settings and further words."""
         values = [f"{name}={str(value).lower()}" for name, value in (changes | changed).items()]
         options = {"--format": format, "--epoch": epoch, "--algorithm": algorithm and algorithm.value}
-        return shell("resight", "cluster", run, "--data", data, "--to", to, *given(options), *values, *words)
+        alone = () if tracks else ("--no-tracks",)
+        return shell("resight", "cluster", run, "--data", data, "--to", to, *given(options), *alone, *values, *words)
 
     print_remarks(_remarks(labels, pixels, clustering, again))
     if sheet is None:

@@ -16,6 +16,7 @@ from resight.clustering.pseudo_cameras import pseudo_cameras
 from resight.clustering.quality import clustering_quality, label_agreement
 from resight.clustering.search import Neighbours, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.selection import Examined, best_setting, examine_settings, longest_list
+from resight.clustering.tracks import Tracks, respect_tracks, track_conflicts
 from resight.clustering.two_stage import two_stage
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Neighbours",
     "NoClusters",
     "PseudoLabels",
+    "Tracks",
     "UnitRows",
     "best_setting",
     "bottom_up",
@@ -49,6 +51,8 @@ __all__ = [
     "neighbour_weights",
     "pseudo_cameras",
     "respect_links",
+    "respect_tracks",
+    "track_conflicts",
     "two_stage",
     "unit_rows",
 ]

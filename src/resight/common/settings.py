@@ -38,6 +38,8 @@ def explain(error: ValidationError) -> tuple[str, str]:
     """The dotted name of the first setting that is not possible, and why, with the value."""
     errors = error.errors()
     name, value = _name(errors[0]["loc"]), errors[0]["input"]
+    if errors[0]["type"] == "missing":
+        return name, " is missing: it must be given"
     # one reason for each kind of value that the setting can have
     reasons = [str(one["msg"]).removeprefix("Value error, ").rstrip(".") for one in errors if _name(one["loc"]) == name]
     others = [f", or {reason[0].lower()}{reason[1:]}" for reason in dict.fromkeys(reasons[1:]) if reason != reasons[0]]

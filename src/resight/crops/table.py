@@ -15,7 +15,10 @@ from resight.errors import ResightError
 
 TRAIN, QUERY, GALLERY = "train", "query", "gallery"
 SPLITS = (TRAIN, QUERY, GALLERY)
-COLUMNS = ("camera", "identity", "time", "track", "split")
+COLUMNS = ("camera", "identity", "time", "track", "split", "quality", "track_from", "track_to")
+#: Sources of crops whose times a person or a video gave. Data sets count the frames of each camera by itself.
+_ONE_CLOCK = ("csv", "parquet", "table", "sightings")
+_REALS = ("time", "quality", "track_from", "track_to")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,9 @@ class CropTable:
         time: ``(N,)`` float64 time or frame number within a camera, or ``None``.
         track: ``(N,)`` int64 tracklet numbers, or ``None``.
         split: ``(N,)`` strings ``train``, ``query`` or ``gallery``, or ``None``: all are ``train``.
+        quality: ``(N,)`` float64 at least 0: what each crop weighs in the mean of its track, or ``None``: all the same.
+        track_from: ``(N,)`` float64 time at which a crop's track began, or ``None``: when its first crop was taken.
+        track_to: ``(N,)`` float64 time at which it ended.
         camera_names: Names of camera numbers, where cameras are not just numbered on disk.
         identity_names: Names of identities, where they are not just numbered on disk.
         source: Name of the reader that made the table, for messages and run folders.
@@ -46,6 +52,9 @@ class CropTable:
     time: np.ndarray | None = None
     track: np.ndarray | None = None
     split: np.ndarray | None = None
+    quality: np.ndarray | None = None
+    track_from: np.ndarray | None = None
+    track_to: np.ndarray | None = None
     camera_names: dict[int, str] | None = None
     identity_names: dict[int, str] | None = None
     source: str = "table"
@@ -86,11 +95,14 @@ class CropTable:
             raise ResightError(
                 f"{what} has shape {column.shape}, but there are {len(self.paths)} crops: give one value per crop."
             )
-        if name not in ("time", "split"):
+        if name not in (*_REALS, "split"):
             return integers(what, column)
         if column.size and column.dtype.kind not in ("U" if name == "split" else "iuf"):
             raise ResightError(f"{what} is of type {column.dtype}: give {'texts' if name == 'split' else 'numbers'}.")
-        return column.astype(np.str_ if name == "split" else np.float64, copy=False)
+        column = column.astype(np.str_ if name == "split" else np.float64, copy=False)
+        if name == "quality" and column.size and not (np.isfinite(column).all() and column.min() >= 0):
+            raise ResightError(f"{what} holds {column.min():g}: a crop weighs a finite number of at least 0.")
+        return column
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -152,6 +164,11 @@ class CropTable:
     def without_labels(self) -> CropTable:
         """The same crops without identities: what an unsupervised method may see."""
         return replace(self, identity=None, identity_names=None)
+
+    @property
+    def one_clock(self) -> bool:
+        """Whether there are times, and those of different cameras can be compared."""
+        return self.time is not None and self.source in _ONE_CLOCK
 
     @property
     def is_person(self) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ _Row = tuple[int, Any, tuple[float, float, float, float], float]
 #: Largest number of boxes of a file, so that a wrong file ends in a sentence and not in a full memory.
 _MOST = 50_000_000
 _LARGEST_FRAME = 10**9
+_LARGEST_TRACK = 10**15
+_FARTHEST = 1e9  # pixels
 
 
 def read_boxes(path: str | Path, *, classes: Sequence[str] | None = None, video: str | None = None) -> GivenBoxes:
@@ -64,7 +67,7 @@ def read_boxes(path: str | Path, *, classes: Sequence[str] | None = None, video:
                 "Label Studio's JSON (.json) or JSON lines (.jsonl)."
             )
         return _collected(rows, relative, str(path))
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ResightError(f"{path} cannot be read: {error}.") from error
 
 
@@ -141,12 +144,14 @@ def _mot(text: str, origin: str, names: Sequence[str] | None, wanted: set[str] |
             elif (str(kind) not in wanted) if wanted is not None else kind != 1:
                 continue
         left, top, width, height = values[2:6]
+        if max(abs(left), abs(top), width, height) >= _FARTHEST:
+            raise ResightError(f"Line {number} of {origin} has a box at {left:g}, {top:g}: no frame is that large.")
         if width <= 0 or height <= 0:
             raise ResightError(
                 f"Line {number} of {origin} has a box of width {width:g} and height {height:g}: both must be above 0."
             )
         score = 1.0 if truth or confidence < 0 else min(confidence, 1.0)
-        track = int(values[1])
+        track = _track(values[1], f"Line {number} of {origin}")
         yield frame, None if track < 0 else track, (left, top, left + width, top + height), score
 
 
@@ -157,6 +162,13 @@ def _frame(value: Any, where: str) -> int:
     if not 1 <= value <= _LARGEST_FRAME:
         raise ResightError(f"{where} has frame {int(value)}: frames count from 1.")
     return int(value) - 1
+
+
+def _track(value: float, where: str) -> int:
+    """The number of a track."""
+    if value != int(value) or abs(value) > _LARGEST_TRACK:
+        raise ResightError(f"{where} has the track {value:g}: it must be a whole number up to {_LARGEST_TRACK}.")
+    return int(value)
 
 
 def _cvat(path: Path, wanted: set[str] | None) -> Iterator[_Row]:
@@ -203,12 +215,19 @@ def _json_lines(path: Path, wanted: set[str] | None) -> Iterator[_Row]:
             raise ResightError(f"{where} has a box of width {box[2]} and height {box[3]}: both must be above 0.")
         if track is not None and (isinstance(track, bool) or not isinstance(track, int | str)):
             raise ResightError(f"{where} has the track {shown(track)}: give a number or a text.")
+        if isinstance(track, int) and abs(track) > _LARGEST_TRACK:
+            raise ResightError(f"{where} has a track number above {_LARGEST_TRACK}: give a smaller one, or a text.")
         corners = (float(box[0]), float(box[1]), float(box[0] + box[2]), float(box[1] + box[3]))
         yield _frame(given["frame"], where), track, corners, float(min(max(score, 0.0), 1.0))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e9
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and abs(value) < _FARTHEST
+    )
 
 
 def _label_studio(path: Path, wanted: set[str] | None, video: str | None) -> Iterator[_Row]:

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from resight.common.checks import as_path
+from resight.common.packages import package
 from resight.errors import ResightError
 from resight.ingest.boxes import NO_TRACK, Boxes, iou, overlaps
-from resight.ingest.packages import package
 
 #: The 80 classes of COCO in the order of most detectors.
 COCO = [

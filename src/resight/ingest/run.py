@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from resight.common.checks import as_path, number, shown, whole
+from resight.common.packages import package
 from resight.errors import ResightError
 from resight.ingest.annotations import read_boxes
 from resight.ingest.boxes import Boxes, GivenBoxes, iou
 from resight.ingest.detectors import Detector, MotionDetector, OnnxDetector
-from resight.ingest.packages import package
 from resight.ingest.store import Sightings, check_camera
 from resight.ingest.tracks import OpenTrack, Tracker, measure
 from resight.ingest.video import Frame, Source, open_source
@@ -274,6 +274,10 @@ class _Line:
             raise ResightError("Give boxes or a detector, not both.")
         if feed.rate is not None:
             feed.rate = number("The rate", feed.rate, above=0, most=1000)
+        if feed.start is not None:
+            feed.start = number("The start, in seconds since 1970,", feed.start, least=-1e11, most=1e11)
+        if feed.duration is not None:
+            feed.duration = number("The duration, in seconds,", feed.duration, above=0)
         folder = Path(str(feed.source)).is_dir()
         self.source: Source = open_source(feed.source, feed.rate if folder else None)
         self.start = self.source.start if feed.start is None else feed.start
@@ -284,11 +288,8 @@ class _Line:
         self._tracker: Tracker | None = None
         if feed.boxes:
             self.given = read_boxes(feed.boxes, classes=feed.classes, video=Path(str(feed.source)).name)
-            if self.source.frames and self.given.last >= self.source.frames + 2:
-                self.result.notes.append(
-                    f"{feed.boxes} has boxes up to frame {self.given.last + 1}, but {self.source.name} has "
-                    f"{self.source.frames} frames: check that they belong together."
-                )
+            if self.source.frames:
+                self._note_end(self.source.frames)
             self.result.about = f"boxes of {feed.boxes}"
         elif feed.detector:
             self._detector = OnnxDetector(feed.detector, tuple(feed.classes or ("person",)))
@@ -304,6 +305,15 @@ class _Line:
         self._open: dict[int, OpenTrack] = {}
         self._number = 0
         self._done = 0
+
+    def _note_end(self, frames: int) -> None:
+        """Says so if the given boxes go on where the source does not."""
+        assert self.given is not None
+        if self.given.last >= frames + 2:
+            self.result.notes.append(
+                f"{self.feed.boxes} has boxes up to frame {self.given.last + 1}, but {self.source.name} has "
+                f"{frames} {'frame' if frames == 1 else 'frames'}: check that they belong together."
+            )
 
     def enter(self, store: Sightings) -> None:
         """Claims the source in the folder, before any is read."""
@@ -364,6 +374,8 @@ class _Line:
             self.result.seconds = time.perf_counter() - begin
             if self.source.note:
                 self.result.notes.append(self.source.note)
+            if ended and duration is None and not self.source.frames and self.given is not None:
+                self._note_end(self._done)
         if ended or self.source.live:
             self._write(store, list(self._open), self._done)
         if ended:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from resight.common.packages import package
 from resight.ingest.boxes import NO_TRACK, Boxes
 from resight.ingest.detectors import covered
-from resight.ingest.packages import package
 from resight.ingest.video import Frame
+
+_SHARE = 0.2  # of the quality of a track's best crop: what the others must have
 
 
 class Tracker:
@@ -164,8 +166,9 @@ class OpenTrack:
 
     @property
     def crops(self) -> list[Candidate]:
-        """The kept crops, by time."""
-        return [self._slots[slot] for slot in sorted(self._slots)]
+        """The kept crops, by time, without those that are far worse than the best: they mostly show somebody else."""
+        least = _SHARE * max((crop.quality for crop in self._slots.values()), default=0.0)
+        return [self._slots[slot] for slot in sorted(self._slots) if self._slots[slot].quality >= least]
 
 
 def as_mot(track: OpenTrack, number: int) -> list[tuple[int, int, float, float, float, float, float]]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from resight.common.checks import as_path, shown
+from resight.common.packages import package
 from resight.crops.images import UnreadableImage, image_size, read_image
 from resight.crops.readers.files import is_image_name
 from resight.errors import ResightError
-from resight.ingest.packages import package
 
 #: Addresses that are streams.
 STREAMS = ("rtsp://", "rtsps://", "http://", "https://", "rtmp://", "udp://", "srt://", "tcp://")
@@ -118,6 +118,8 @@ def open_source(name: str | Path, rate: float | None = None) -> Source:
 
 def reason(error: BaseException) -> str:
     """What FFmpeg says of an error, without its numbers and names of functions."""
+    if type(error).__name__ == "ExitError":  # what FFmpeg calls the end of its patience
+        return f"it gave nothing for {PATIENCE:g} seconds"
     text = str(getattr(error, "strerror", "") or error).strip().rstrip(".")
     return text[:1].lower() + text[1:] if text else type(error).__name__
 
@@ -149,7 +151,7 @@ class _File(Source):
     def _opened(self) -> Iterator[tuple[Any, Any]]:
         av = package("av")
         try:
-            container = av.open(str(self.path))
+            container = av.open(str(self.path), metadata_errors="replace")
         except _errors() as error:
             raise ResightError(
                 f"{self.path} cannot be read as a video: {reason(error)}. If it plays elsewhere, convert it with "
@@ -253,7 +255,10 @@ class _Folder(Source):
         if not self.files:
             raise ResightError(f"{path} holds no frame: frames are images such as 000001.jpg, directly in the folder.")
         self.frames = len(self.files)
-        self.height, self.width = image_size(self.files[0])
+        for file in self.files:
+            with contextlib.suppress(UnreadableImage):
+                self.height, self.width = image_size(file)
+                break
         self.start, self.start_from = self.files[0].stat().st_mtime, "the date of the first frame's file"
 
     def read(self, first: int = 0, stop: Callable[[], bool] = lambda: False) -> Iterator[Frame]:
@@ -317,14 +322,19 @@ class _Stream(Source):
                     stream = container.streams.video[0]
                     stream.thread_type = "AUTO"
                     self.rate = _rate(stream)
-                    ends = container.duration is not None
+                    ends = container.duration is not None  # a file on a server: it is read faster than it plays
+                    zero: float | None = None
                     for packet in container.demux(stream):
                         with contextlib.suppress(av.error.InvalidDataError):  # a damaged packet
                             for frame in packet.decode():
                                 if stop():
                                     return
                                 tried = 0
-                                yield _frame(frame, number, time.time() - begin)
+                                seconds = time.time() - begin
+                                if ends and frame.time is not None:
+                                    zero = frame.time if zero is None else zero
+                                    seconds = max(0.0, frame.time - zero)
+                                yield _frame(frame, number, seconds)
                                 number += 1
                         if stop():
                             return
@@ -334,7 +344,10 @@ class _Stream(Source):
             except _errors() as error:
                 problem = reason(error)
             if not number:
-                raise ResightError(f"The stream {self.name} cannot be read: {problem}. Check the address in a player.")
+                raise ResightError(
+                    f"The stream {self.name} cannot be read: {problem}. Check the address in a player; if it is a "
+                    "file on a server, download it and give the file."
+                )
             breaks, tried = breaks + 1, tried + 1
             self.note = f"The stream {self.name} broke off {breaks} {'time' if breaks == 1 else 'times'}: {problem}."
             if tried > 5:

@@ -10,27 +10,28 @@ import numpy as np
 
 from resight import charts
 from resight.analysis import (
+    STAY,
     camera_confusion,
     camera_mixture,
     confidence,
     describe_doubt,
     distance_order,
     journeys,
+    moves,
     plane,
+    transitions,
 )
 from resight.crops import GALLERY, JUNK, QUERY, CropTable
 from resight.errors import ResightError
 from resight.live import standing
+from resight.model import times_of
 from resight.pictures import heat_map, spread_over
 from resight.report.blocks import Block, Cell, Pictures, Section, Strip
-from resight.sentences import RATES, describe_scores, percent
+from resight.sentences import RATES, TRANSITION_HEAD, counted, describe_scores, percent, transition_rows
 from resight.show import camera_name, curve_series, plane_of, tsne_chart
 from resight.training.config import setting_origins
 from resight.training.reporting import duration
 from resight.view import RunView
-
-#: Sources of crops whose times are those that a person gave; data sets count frames of each camera by itself.
-_ONE_CLOCK = ("csv", "parquet", "table")
 
 
 def scores(seen: RunView, pictures: Pictures) -> Section | None:
@@ -232,8 +233,8 @@ def clusters(seen: RunView, pictures: Pictures, count: int = 12, most: int = 14)
         if known and frequent is not None:
             mine = np.mean([_code(table, int(row)) == frequent for row in inside])
             share = f", {100 * mine:.0f} % one identity"
-        cameras = "" if table.camera is None else f", {_counted(len(np.unique(table.camera[inside])), 'camera')}"
-        strips.append(Strip(f"cluster {cluster}: {_counted(len(inside), 'crop')}{cameras}{share}", cells))
+        cameras = "" if table.camera is None else f", {counted(len(np.unique(table.camera[inside])), 'camera')}"
+        strips.append(Strip(f"cluster {cluster}: {counted(len(inside), 'crop')}{cameras}{share}", cells))
     text = "Crops from the nearest to the cluster's centre to the furthest; distances are 1 minus the cosine."
     if known:
         text += (
@@ -396,16 +397,19 @@ def cameras(seen: RunView, pictures: Pictures) -> Section | None:
 def ways(seen: RunView, pictures: Pictures, most: int = 16) -> Section | None:
     """Journeys of clusters through the cameras."""
     table = seen.trained
-    if table.camera is None or table.time is None or not (seen.labels >= 0).any():
+    if table.camera is None or table.time is None or not table.one_clock or not (seen.labels >= 0).any():
         return None
-    if table.source not in _ONE_CLOCK:
-        return None
-    found = [way for way in journeys(seen.labels, table.camera, table.time, most=most) if len(way.stays) > 1]
+    begin, until = times_of(table)
+    clock = charts.is_clock(begin)
+    every = journeys(seen.labels, table.camera, begin, until=until, gap=STAY if clock else None, most=None)
+    found = [way for way in every[:most] if len(way.stays) > 1]
     if not found:
         return None
     present = np.unique([stay[0] for way in found for stay in way.stays])
     names = {int(one): camera_name(table, int(one)) for one in present}
-    chart = charts.journey_chart({f"cluster {way.cluster}": way.stays for way in found}, names, x="time in the table")
+    chart = charts.journey_chart(
+        {f"cluster {way.cluster}": way.stays for way in found}, names, x="time" if clock else "time in the table"
+    )
     strips = []
     for way in found[: most // 2]:
         tracks = table.track
@@ -422,11 +426,16 @@ def ways(seen: RunView, pictures: Pictures, most: int = 16) -> Section | None:
             )
         strips.append(Strip(f"cluster {way.cluster}: {len(way.rows)} crops, {len(way.stays)} stays", cells))
     text = "Clusters that most cameras saw, by time. Times are compared across cameras as they are in the table."
+    learnt = transitions(moves(every, seen.features, table.camera, labels=seen.labels, weight=table.quality))
+    named = {int(one): camera_name(table, int(one)) for one in np.unique(table.camera)}
+    times = transition_rows(learnt, named, clock=clock)
+    between = "Time from camera to camera, from matches in which each side is the other's nearest."
+    tables = [Block(between, table=(list(TRANSITION_HEAD), times[:most]))] if times else []
     said = "; ".join(f"cluster {way.cluster} in {len({stay[0] for stay in way.stays})} cameras" for way in found)
     return Section(
         "journeys",
         "Journeys",
-        [Block(text, charts=[charts.chart_svg(chart, f"Journeys: {said}")]), Block(strips=strips)],
+        [Block(text, charts=[charts.chart_svg(chart, f"Journeys: {said}")]), *tables, Block(strips=strips)],
     )
 
 
@@ -472,10 +481,6 @@ SECTIONS: dict[str, Callable[[RunView, Pictures], Section | None]] = {
     "journeys": ways,
     "settings": settings,
 }
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
 
 
 #: Sections of a run that still trains.

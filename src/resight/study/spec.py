@@ -131,7 +131,7 @@ class Study(Settings):
     Attributes:
         name: Name of its file.
         title: What it is called.
-        paper: The paper, and the table or figure.
+        paper: The paper, and the table or figure; empty if it is of no paper.
         about: What it asks, and what differs from the paper.
         method: Method of its rows.
         recipe: Recipe of its rows, in full size.
@@ -148,7 +148,7 @@ class Study(Settings):
 
     name: str = ""
     title: str
-    paper: str
+    paper: str = ""
     about: str = ""
     method: str
     recipe: str = "default"
@@ -309,7 +309,7 @@ def find_study(name: str | Path) -> Study:
     except (OSError, ValueError, RecursionError) as error:
         raise ResightError(f"{file} cannot be read as a study: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
-        raise ResightError(f"{file} is no study: it must be a YAML mapping with title, paper, method and rows.")
+        raise ResightError(f"{file} is no study: it must be a YAML mapping with title, method and rows.")
     try:
         return Study.model_validate(content | {"name": file.stem})
     except ValidationError as error:

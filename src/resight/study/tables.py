@@ -216,7 +216,8 @@ def write_results(study: Study, place: Place, *, seeds: Sequence[int] | None = N
     make_folder(folder)
     head, rows = results.table()
     size = "quick size, on synthetic people" if place.quick else f"recipe {study.recipe}"
-    text = f"# {study.title}\n\n{study.paper}; {size}.\n\n{study.about.strip()}\n\n{markdown_table(head, rows)}"
+    origin = "; ".join(filter(None, (study.paper, size)))
+    text = f"# {study.title}\n\n{origin}.\n\n{study.about.strip()}\n\n{markdown_table(head, rows)}"
     if results.differences:
         text += (
             f"\nDifferences from the row '{study.baseline}' in points, with 95 % intervals: paired bootstrap over "

@@ -125,10 +125,10 @@ def render_shot(
     if shot.occluder != NONE:
         add_prop(parts, shadows, shot.occluder, *shot.occluder_at, np.random.default_rng(shot.occluder_seed))
     if shot.companion is not None:
-        shadows += _figure_shadows(add_person(parts, *shot.companion, owner=OWNER_COMPANION), camera)
+        shadows += figure_shadows(add_person(parts, *shot.companion, owner=OWNER_COMPANION), camera)
     first = len(parts.ends)
     if shot.person is not None:
-        shadows += _figure_shadows(add_person(parts, shot.person, pose, owner=OWNER_PERSON), camera)
+        shadows += figure_shadows(add_person(parts, shot.person, pose, owner=OWNER_PERSON), camera)
     packed, materials = pack(parts)
     view = _look_at(camera, pose)
     frames = _kernels.prepare_parts(packed, view)
@@ -193,7 +193,7 @@ def _look_at(camera: Camera, pose: Pose) -> np.ndarray:
     return view
 
 
-def _set_window(view: np.ndarray, left: float, top: float, step_right: float, step_down: float) -> None:
+def set_window(view: np.ndarray, left: float, top: float, step_right: float, step_down: float) -> None:
     view[WINDOW_LEFT] = left
     view[WINDOW_TOP] = top
     view[WINDOW_STEP_RIGHT] = step_right
@@ -209,7 +209,7 @@ def _frame_box(
     wide = high * aspect
     x = 0.5 * (left + right) + box.right * wide
     y = 0.5 * (bottom + top) - box.down * high
-    _set_window(view, x - wide / 2, y + high / 2, wide / (2 * columns), high / (2 * rows))
+    set_window(view, x - wide / 2, y + high / 2, wide / (2 * columns), high / (2 * rows))
 
 
 def _outline(
@@ -223,14 +223,14 @@ def _outline(
     step = (top - bottom) / rows
     columns = max(1, int(np.ceil((right - left) / step)))
     whole = view.copy()
-    _set_window(whole, left, top, step, step)
+    set_window(whole, left, top, step, step)
     depth = np.full((rows, columns), np.inf)
     ident = np.full((rows, columns), -1, np.int16)
     _kernels.rasterise(packed, frames, whole, first, depth, ident)
     return max(1e-12, _kernels.count_owner(ident, packed, OWNER_PERSON) * step * step)
 
 
-def _figure_shadows(joints: Joints, camera: Camera) -> list[Shadow]:
+def figure_shadows(joints: Joints, camera: Camera) -> list[Shadow]:
     """Shadows of a figure: its bones projected along the light onto the ground, and a dark spot under each foot."""
     lx, ly, lz = camera.light
     dark = 0.85 * camera.sun / (camera.sun + 0.5 * camera.ambient)

@@ -16,11 +16,15 @@ from resight.common.checks import as_path, instance
 from resight.common.files import write_aside
 from resight.common.identities import DISTRACTOR, JUNK, UNLABELLED
 from resight.crops.readers.codes import codes_of
+from resight.crops.table import COLUMNS as TABLE_COLUMNS
 from resight.crops.table import SPLITS, CropTable
 from resight.errors import ResightError
 
 #: The columns of a crop table. The two ``…_name`` columns have the names of numbers.
-COLUMNS = ("path", "camera", "identity", "time", "track", "split", "camera_name", "identity_name")
+COLUMNS = (
+    "path", "camera", "identity", "time", "track", "split", "quality", "track_from", "track_to", "camera_name",
+    "identity_name",
+)  # fmt: skip
 #: What programs write where a value is missing; no camera and no identity is called so.
 _MISSING = {"nan", "-nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat"}
 #: Other words for the columns. They are not accepted: the error names the right one.
@@ -143,7 +147,7 @@ def write_table(table: CropTable, path: str | Path) -> Path:
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise ResightError(f"A crop table is written as .csv or .parquet, but the file is to be {path}.")
     columns: dict[str, list[Any]] = {"path": _written_paths(table, path)}
-    for name in ("camera", "identity", "time", "track", "split"):
+    for name in TABLE_COLUMNS:
         values = getattr(table, name)
         if values is not None:
             columns[name] = values.tolist()
@@ -170,7 +174,8 @@ def _write_parquet(file: Path, columns: Mapping[str, list[Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    kinds = {"time": pyarrow.float64()} | dict.fromkeys(("camera", "identity", "track"), pyarrow.int64())
+    kinds = dict.fromkeys(("time", "quality", "track_from", "track_to"), pyarrow.float64())
+    kinds |= dict.fromkeys(("camera", "identity", "track"), pyarrow.int64())
     arrays = {name: pyarrow.array(cells, kinds.get(name, pyarrow.string())) for name, cells in columns.items()}
     pyarrow.parquet.write_table(pyarrow.table(arrays), file)
 
@@ -186,7 +191,7 @@ def _check_header(names: Sequence[str], file: Path) -> None:
     twice = sorted({name for name in names if name in COLUMNS and names.count(name) > 1})
     if twice:
         raise ResightError(f"{file} has the column '{twice[0]}' more than once: keep one of them.")
-    missing = [name for name in COLUMNS if name not in names]
+    missing = [name for name in COLUMNS[:6] if name not in names]  # the others are rarely meant
     for name in names:
         right = None if name in COLUMNS else _meant(name, missing)
         if right is not None:
@@ -199,7 +204,7 @@ def _check_header(names: Sequence[str], file: Path) -> None:
         hint = f" The columns seem to be separated by {marks[0]!r}: use commas." if marks else ""
         raise ResightError(
             f"{file} has no column 'path': its first line must name the columns, of which 'path' is needed and "
-            f"{', '.join(COLUMNS[1:6])} are known.{hint}"
+            f"{', '.join(COLUMNS[1:7])} are known.{hint}"
         )
     for name in ("camera", "identity"):
         if f"{name}_name" in names and name not in names:
@@ -233,6 +238,9 @@ def _table(cells: _Cells, source: str) -> CropTable:
         time=_column(cells, "time", _number, "a finite number, as seconds or a frame", np.float64),
         track=_column(cells, "track", _integer, "a whole number", np.int64),
         split=_column(cells, "split", _split, f"one of {', '.join(SPLITS)}", np.str_),
+        quality=_column(cells, "quality", _weight, "a finite number of at least 0", np.float64),
+        track_from=_column(cells, "track_from", _number, "a finite number", np.float64),
+        track_to=_column(cells, "track_to", _number, "a finite number", np.float64),
         camera_names=camera_names,
         identity_names=identity_names,
         source=source,
@@ -346,6 +354,11 @@ def _integer(text: str) -> int | None:
 
 def _number(text: str) -> float | None:
     return float(text) if _is_real(text) and math.isfinite(float(text)) else None
+
+
+def _weight(text: str) -> float | None:
+    found = _number(text)
+    return found if found is not None and found >= 0 else None
 
 
 def _is_real(text: str) -> bool:

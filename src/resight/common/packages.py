@@ -1,4 +1,4 @@
-"""The packages of the extra ``ingest``, imported where they are needed."""
+"""The packages of the extra ``ingest`` (videos), imported where they are needed."""
 
 from __future__ import annotations
 
