@@ -15,7 +15,14 @@ from resight.clustering.camera_jaccard import LEAST_CAMERAS, camera_neighbours, 
 from resight.clustering.cameras import camera_groups, centre_by_camera
 from resight.clustering.dbscan import check_density
 from resight.clustering.infomap import require_infomap
-from resight.clustering.jaccard import check_depths, distances_of_weights, invert, jaccard_chunks, neighbour_weights
+from resight.clustering.jaccard import (
+    check_depths,
+    check_neighbours,
+    distances_of_weights,
+    invert,
+    jaccard_chunks,
+    neighbour_weights,
+)
 from resight.clustering.search import Neighbours, Search, UnitRows, nearest_neighbours, unit_rows
 from resight.clustering.selection import (
     CLUSTERERS,
@@ -177,7 +184,9 @@ def cluster_crops(
         raise ResightError(f"clustering.eps must be below 1, the largest Jaccard distance, got {given:g}.")
     reach = 0.0 if keep_within is None else number("keep_within", keep_within, least=0)
     flag("clustering.camera_jaccard", camera_jaccard)
-    if not isinstance(features, Neighbours):
+    if isinstance(features, Neighbours):
+        check_neighbours(features)
+    else:
         features = _debiased(features, camera, centre_cameras, scale_cameras)
     sentences: list[str] = []
     if camera_jaccard:
@@ -287,8 +296,7 @@ def _rows_of(features: Any) -> UnitRows:
     """Features as rows, or those that neighbours were found by."""
     if not isinstance(features, Neighbours):
         return unit_rows(features)
-    if features.features is None:
-        raise ResightError("clustering.camera_jaccard needs the features as well as the neighbours: pass the features.")
+    assert features.features is not None  # checked before
     return features.features
 
 
