@@ -144,7 +144,7 @@ def synth(
     has one video per camera, of the same time, with the true boxes, tracks and identities as MOTChallenge text. The
     same settings give the same files. After a stop the same command goes on.
 
-    Examples: **resight synth world --identities 100 --crops 2000 occlusion=0.3**,
+    Example: **resight synth world --identities 100 --crops 2000 occlusion=0.3**,
     **resight synth station --video 60s --cameras 4**
     """
     from resight.errors import ResightError
