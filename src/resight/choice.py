@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ class Choice:
         method: Name of the method.
         recipe: Name of its recipe; None: the settings of the run that is resumed.
         reasons: Sentences: what is trained, why, and what a missing column would be worth.
-        settings: Settings that differ from the recipe's, by dotted name. Those that the user gives come before them.
+        settings: Settings that differ from the recipe's, by dotted name; none of those that the user gives.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Choice:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose(table: CropTable, device: object = None) -> Choice:
+def choose(table: CropTable, device: object = None, given: Collection[str] = ()) -> Choice:
     """The method, recipe and settings for some crops.
 
     Where the training crops come from at least two cameras, camera labels are used. Otherwise pseudo-cameras, which are
@@ -51,8 +51,9 @@ def choose(table: CropTable, device: object = None) -> Choice:
     Args:
         table: The crops; its ``train`` crops are looked at, and the sizes of some of their files.
         device: Where training runs, for the sentence.
+        given: Dotted names of the settings that the user gives, which are left alone.
     """
-    crops = table.subset(TRAIN)
+    crops, taken = table.subset(TRAIN), set(given)
     cameras = 0 if crops.camera is None else len(np.unique(crops.camera))
     recipe = CAMERA_RECIPE if cameras > 1 else PSEUDO_RECIPE
     settings: dict[str, Any] = {}
@@ -63,20 +64,22 @@ def choose(table: CropTable, device: object = None) -> Choice:
         known = "All crops are from one camera" if cameras else "The cameras are not known"
         why.append(f"{known}: groups of crops that are alike in light, sharpness and background take their place.")
     tracks = _shared_tracks(crops)
-    if tracks:
+    if tracks and taken.isdisjoint(("clustering.tracks", "sampling.tracks")):
         settings |= {"clustering.tracks": True, "sampling.tracks": "spread"}
         why.append(f"Crops of one of the {tracks} tracks share a cluster.")
     size = _median_size(crops)
-    if size is not None and size[0] < _UPRIGHT * size[1]:
+    upright = size is None or size[0] >= _UPRIGHT * size[1]
+    if not upright and taken.isdisjoint(("encoder.height", "encoder.width")):
         settings |= {"encoder.height": _SQUARE, "encoder.width": _SQUARE}
-        why.append(f"They are not upright, so the encoder sees them at {_SQUARE}×{_SQUARE} pixels.")
+        why.append(f"The crops are not upright, so the encoder sees them at {_SQUARE}×{_SQUARE} pixels.")
     batches = math.ceil(_VIEWS * len(crops) / _BATCH)
-    if batches < _BATCHES:
+    counted = "sampling.iterations" not in taken
+    if counted and batches < _BATCHES:
         settings["sampling.iterations"] = max(1, batches)
-        why.append("They are few, so epochs are short.")
-    elif len(crops) > 10 * _BATCH * _BATCHES:
+        why.append("The crops are few, so epochs are short.")
+    elif counted and len(crops) > 10 * _BATCH * _BATCHES:
         shown = 100 * _BATCH * _BATCHES / len(crops)
-        why.append(f"An epoch shows {shown:.0f} % of them: sampling.iterations=N with more than {_BATCHES} shows more.")
+        why.append(f"An epoch shows {shown:.0f} % of the crops: sampling.iterations above {_BATCHES} shows more.")
     pixels = "" if size is None else f" of about {size[0]}×{size[1]} pixels"
     place = "" if device is None else f" on {device}"
     words = " ".join(f"{name}={str(value).lower()}" for name, value in settings.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,10 @@ def train(
         source = read_crops(source)
     folder = as_path("The run folder", out)
     if method is None:
-        chosen = choose_run(table, recipe, resume=folder if flag("resume", resume) else None)
+        given = flatten(settings if isinstance(settings, dict) else parse_overrides(settings or ()))
+        chosen = choose_run(table, recipe, resume=folder if flag("resume", resume) else None, given=given)
         method, recipe = chosen.method, recipe if chosen.recipe is None else chosen.recipe
-        given = settings if isinstance(settings, dict) else parse_overrides(settings or ())
-        settings = {**chosen.settings, **flatten(given)}
+        settings = {**chosen.settings, **given}
     config = resolve_config(method, recipe, settings, resume=folder if flag("resume", resume) else None)
     return train_config(
         config,
@@ -191,7 +191,12 @@ def _save_doubt(model: Model, run: RunFolder, table: CropTable, cache: Path, rep
 
 
 def choose_run(
-    table: CropTable, recipe: str | Path | None, *, resume: Path | None = None, device: object = None
+    table: CropTable,
+    recipe: str | Path | None,
+    *,
+    resume: Path | None = None,
+    device: object = None,
+    given: Collection[str] = (),
 ) -> Choice:
     """The method, recipe and settings where no method is named.
 
@@ -200,6 +205,7 @@ def choose_run(
         recipe: The recipe that was asked for; there must be none.
         resume: Folder of the run to go on with, whose method is used.
         device: Where training runs, for the sentence.
+        given: Dotted names of the settings that the user gives, which are left alone.
 
     Raises:
         ResightError: a recipe was asked for, which is a recipe of one method.
@@ -211,7 +217,7 @@ def choose_run(
             f"The recipe {shown(str(recipe))} was asked for, but no method: name the method whose recipe it is, such "
             "as cluster_contrast, or leave the recipe out."
         )
-    return choose(table, device)
+    return choose(table, device, given)
 
 
 def _decisions(gallery: str | Path, table: CropTable, cache: Path) -> Decisions:

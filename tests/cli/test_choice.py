@@ -53,6 +53,7 @@ def test_tracks_number_and_size_of_the_crops_decide_too(painted: Path, tmp_path:
     assert chosen.settings == {"clustering.tracks": True, "sampling.tracks": "spread", "sampling.iterations": 2}
     assert "clustering.tracks=true sampling.tracks=spread" in chosen.reasons[0]
     assert len(chosen.reasons) == 2  # nothing is missing
+    assert not choose(tracked, given=["sampling.tracks", "sampling.iterations"]).settings
     alone = choose(replace(crops, track=np.arange(96)))
     assert "clustering.tracks" not in alone.settings
     assert "A column 'track' would make labels better" in alone.reasons[2]
@@ -62,7 +63,7 @@ def test_tracks_number_and_size_of_the_crops_decide_too(painted: Path, tmp_path:
     square = choose(CropTable(tmp_path, tuple(f"{number}.png" for number in range(5))))
     assert (square.settings["encoder.height"], square.settings["encoder.width"]) == (96, 96)
     many = choose(CropTable(tmp_path, tuple(f"no-{number}.png" for number in range(60_000))))
-    assert "An epoch shows 9 % of them" in many.reasons[1]
+    assert "An epoch shows 9 % of the crops" in many.reasons[1]
     assert many.settings == {}
 
 

@@ -146,7 +146,7 @@ def train(
         from resight.entry import choose_run, resolve_config, train_config
         from resight.export import check_picture_file
         from resight.scoring import can_be_scored
-        from resight.training.config import DEFAULT_RECIPE
+        from resight.training.config import DEFAULT_RECIPE, flatten, parse_overrides
         from resight.training.loop import run_precision
         from resight.training.watch import describe_run
 
@@ -161,7 +161,8 @@ def train(
             check_picture_file(sheet)
         table = read(data, format, train_identities)
         if config is None:
-            choice = choose_run(table, recipe, resume=out if resume else None, device=chosen_device)
+            own = flatten(parse_overrides(settings or []))
+            choice = choose_run(table, recipe, resume=out if resume else None, device=chosen_device, given=own)
             method, recipe = choice.method, choice.recipe or recipe
             settings = [*(f"{name}={str(value).lower()}" for name, value in choice.settings.items()), *(settings or [])]
             for reason in choice.reasons:
