@@ -35,13 +35,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
 from resight.common.checks import flag, number, whole
 from resight.errors import ResightError
 from resight.evaluation.distances import BLOCK_BYTES, DistanceRows, Rows, check_features, unit_rows
 
 if TYPE_CHECKING:
+    import scipy.sparse as sp
+
     from resight.clustering import UnitRows
 
 
