@@ -1,24 +1,25 @@
 """Write docs/paper-studies.md: every study of the papers' tables and figures, with what was measured here.
 
     resight study NAME --quick --out runs/studies      # for each study to be measured
-    python docs/make_paper_studies.py runs/studies COMMIT [COMMIT ...]
+    python docs/make_paper_studies.py runs/studies COMMIT [COMMIT ...] [--market FOLDER --market-commit COMMIT]
 
-COMMIT is where the runs were measured. Studies of which a row is missing are listed like those that were not run.
+COMMIT is where the runs were measured. FOLDER has the studies on Market-1501, by the commands on the page. Studies of
+which a row is missing are listed like those that were not run.
 
 Tables are taken from the folders of the quick studies, figures are copied to docs/images/studies. A study that was not
-run is listed with its command. Only studies on synthetic people are taken: no picture of a real person is shown.
+run is listed with its command. Of the studies on Market-1501 tables and charts are taken, and no picture of a crop.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import shutil
-import sys
 from pathlib import Path
 
 from PIL import Image
 
-from resight.study import find_study, list_studies, quick_worlds
+from resight.study import Study, find_study, list_studies, quick_worlds
 
 DOCS = Path(__file__).resolve().parent
 IMAGES = DOCS / "images" / "studies"
@@ -49,29 +50,31 @@ choose what is trained, `KEY=VALUE` changes a setting of all rows, `--table` wri
 
 `--recipe default` is a size for two cores: EfficientNet-Lite0 at 128×64 pixels (GAM: a half-width ResNet-18 at 96×48).
 Runs that rows start from are then of that size, too. One study per paper on the training images of Market-1501, the
-first 500 identities for training and the other 251 for the test; about an hour of one core for 800 batches of 64 crops:
+first 500 identities for training and the other 251 for the test, with 120 batches per run:
 
 ```sh
 MARKET="--recipe default --data market1501-train --train-identities 500"
-SHORT="epochs=6 sampling.iterations=40"                                      # 240 batches per run
+SHORT="epochs=4 sampling.iterations=30"
 resight synth source-world identities=600 crops=12000 train_share=0.9        # the labelled source of ADTC and MAR
-resight study pplr-figure-3 $MARKET $SHORT method.warmup_epochs=2            # 1 run
-resight study dcmip-table-3 $MARKET $SHORT method.first_epochs=2             # 2 runs
-resight study gam-figure-4 $MARKET epochs=8 method.first_epochs=4 optimizer.step_epochs=[4] method.merge_share=0.08
-resight study adtc-figure-3 $MARKET --source source-world $SHORT             # 2 runs and the source model
-resight study mar-figure-s1 $MARKET --source source-world $SHORT optimizer.step_epochs=[4]
+resight study pplr-figure-3 $MARKET $SHORT method.warmup_epochs=1
+resight study dcmip-table-3 $MARKET $SHORT method.first_epochs=1
+resight study gam-figure-4 $MARKET $SHORT method.first_epochs=2 optimizer.step_epochs=[2] method.merge_share=0.08
+resight study adtc-figure-3 $MARKET --source source-world $SHORT
+resight study mar-figure-s1 $MARKET --source source-world $SHORT optimizer.step_epochs=[3]
 ```
 
-These are not measured yet. What short runs on these images reached is in [results](results.md).
+The last two were not run: their source model alone takes 400 batches.
+
+What longer runs on these images reached is in [results](results.md).
 
 Several seeds are shown as mean (least–largest). Differences are from the row named as baseline, in points of mAP, with
 95 % intervals by a [paired bootstrap over queries](using-a-model.md#differences-between-runs).
 
-The figures below are of the **quick size**: a quarter-width ResNet-18 at 64×32 pixels, 6 epochs of 12 batches of 32
-crops, {target} crops of {people} synthetic people{seeds}. They show that a study runs and what it prints. They do not
-tell methods apart: the set is small, and one seed says little. The papers' own figures, of ResNet-50 on real people,
-stand beside them. Seconds and minutes were
-measured with other programs on the same core. Measured at {commit}.
+The figures below the section on Market-1501 are of the **quick size**: a quarter-width ResNet-18 at 64×32 pixels, 6
+epochs of 12 batches of 32 crops, {target} crops of {people} synthetic people{seeds}. They show that a study runs and
+what it prints. They do not tell methods apart: the set is small, and one seed says little. The papers' own figures, of
+ResNet-50 on real people, stand beside them. Seconds and minutes were measured with other programs on the same core.
+Measured at {commit}.
 """
 
 
@@ -82,12 +85,37 @@ def _whole(table: Path, rows: list[str]) -> bool:
     return {line["row"] for line in csv.DictReader(table.read_text(encoding="utf-8").splitlines())} == set(rows)
 
 
+def _market(out: Path, commit: str, studies: dict[str, Study]) -> list[str]:
+    """The section on Market-1501: table and charts of each study that is finished there."""
+    blocks = [
+        "## On Market-1501",
+        f"By the commands above, seed 0, last epoch, at `{commit}`; so short runs say little of a method.",
+    ]
+    for name, study in studies.items():
+        folder = out / name
+        if not _whole(folder / "table.csv", [row.name for row in study.rows]):
+            continue
+        lines = (folder / "table.md").read_text(encoding="utf-8").splitlines()
+        blocks.append(f"**{study.title}** ({study.paper}), `{name}`")
+        blocks.append("\n".join(line for line in lines if line.startswith("|")))
+        for file in sorted(folder.glob("*.svg")):
+            copy = IMAGES / f"market-{name}-{file.name}"
+            shutil.copyfile(file, copy)
+            blocks.append(f"![{study.title}, Market-1501: {file.stem}](images/studies/{copy.name})")
+    return blocks
+
+
 def main() -> None:
     """Writes the page and the pictures."""
-    out = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("commits", nargs="+")
+    parser.add_argument("--market", type=Path)
+    parser.add_argument("--market-commit", default="")
+    given = parser.parse_args()
+    out, commits = given.out, given.commits
     shutil.rmtree(IMAGES, ignore_errors=True)
     IMAGES.mkdir(parents=True)
-    commits = sys.argv[2:]
     world = quick_worlds()["target"]
     blocks = [
         HEAD.format(
@@ -98,6 +126,8 @@ def main() -> None:
         ).strip()
     ]
     studies = {name: find_study(name) for name in list_studies()}
+    if given.market is not None:
+        blocks += _market(given.market, given.market_commit, studies)
     for prefix, title in PAPERS.items():
         blocks.append(f"## {title}")
         for name, study in studies.items():
