@@ -63,7 +63,7 @@ resight study adtc-figure-3 $MARKET --source source-world $SHORT
 resight study mar-figure-s1 $MARKET --source source-world $SHORT optimizer.step_epochs=[3]
 ```
 
-The last two were not run: their source model alone takes 400 batches.
+Those that were run are in the next section. The source model of the last two takes 400 batches more.
 
 What longer runs on these images reached is in [results](results.md).
 
@@ -89,7 +89,7 @@ def _market(out: Path, commit: str, studies: dict[str, Study]) -> list[str]:
     """The section on Market-1501: table and charts of each study that is finished there."""
     blocks = [
         "## On Market-1501",
-        f"By the commands above, seed 0, last epoch, at `{commit}`; so short runs say little of a method.",
+        f"By the commands above, seed 0, last epoch, at `{commit}`; runs so short say little of a method.",
     ]
     for name, study in studies.items():
         folder = out / name
