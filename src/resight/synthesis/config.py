@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
@@ -175,9 +177,34 @@ def describe_knobs() -> list[tuple[str, str, str, str, str]]:
     return rows
 
 
-def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """Names of the settings in which two worlds differ, given each world's settings by name."""
-    return [name for name in WorldConfig.model_fields if ours.get(name) != theirs.get(name)]
+def read_settings(file: Path, settings: Mapping[str, Any], generation: int, *, kind: str, holds: str) -> dict[str, Any]:
+    """What the file beside synthetic crops or videos says, if they were made with these settings.
+
+    Args:
+        file: The file.
+        settings: The settings that are asked for, by name.
+        generation: Version of what renders.
+        kind: What is made, ``crops`` or ``videos``, for the sentences.
+        holds: What the folder holds, such as ``a world``, for the sentences.
+
+    Raises:
+        ResightError: the file is damaged, or of another version or of other settings.
+    """
+    try:
+        known = dict(json.loads(file.read_text(encoding="utf-8")))
+        theirs, version = dict(known["settings"]), known["generation"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResightError(f"{file} is damaged: choose a new folder for the synthetic {kind}.") from error
+    if version != generation:
+        raise ResightError(
+            f"{file.parent} was made by version {version} of the renderer and this is {generation}: choose a new "
+            "folder."
+        )
+    if changed := [name for name in settings if settings[name] != theirs.get(name)]:
+        pairs = ", ".join(f"{name}={theirs.get(name)} there, {settings[name]} asked for" for name in changed[:4])
+        more = f", and {len(changed) - 4} more" if len(changed) > 4 else ""
+        raise ResightError(f"{file.parent} holds {holds} of other settings ({pairs}{more}): choose a new folder.")
+    return known
 
 
 def _checked(config: WorldConfig) -> WorldConfig:

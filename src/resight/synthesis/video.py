@@ -19,7 +19,7 @@ from resight.common.settings import Settings, explain
 from resight.common.threads import map_ordered
 from resight.common.version import __version__
 from resight.errors import ResightError
-from resight.synthesis.config import WorldConfig, world_config
+from resight.synthesis.config import WorldConfig, read_settings, world_config
 from resight.synthesis.frames import FrameCamera, Seen
 from resight.synthesis.walks import Walk, view_of, walk_through
 from resight.synthesis.world import World
@@ -402,18 +402,7 @@ def _claim(out: Path, config: VideoConfig) -> None:
         known = {"generation": GENERATION, "resight": __version__, "settings": settings}
         _write_text(file, json.dumps(known, indent=2) + "\n")
         return
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        theirs, generation = dict(known["settings"]), known["generation"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResightError(f"{file} is damaged: choose a new folder for the synthetic videos.") from error
-    if generation != GENERATION:
-        raise ResightError(
-            f"{out} was made by version {generation} of the renderer and this is {GENERATION}: choose a new folder."
-        )
-    if changed := [name for name in settings if settings[name] != theirs.get(name)]:
-        pairs = ", ".join(f"{name}={theirs.get(name)} there, {settings[name]} asked for" for name in changed[:4])
-        raise ResightError(f"{out} holds videos of other settings ({pairs}): choose a new folder.")
+    read_settings(file, settings, GENERATION, kind="videos", holds="videos")
 
 
 def _write_text(file: Path, text: str) -> None:

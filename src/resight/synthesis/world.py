@@ -24,7 +24,7 @@ from resight.crops.readers.tabular import read_parquet
 from resight.crops.table import GALLERY, QUERY, TRAIN, CropTable
 from resight.errors import ResightError
 from resight.synthesis.cameras import OCCLUDERS, Camera, make_camera
-from resight.synthesis.config import WorldConfig, differing, world_config
+from resight.synthesis.config import WorldConfig, read_settings, world_config
 from resight.synthesis.people import (
     ATTRIBUTES,
     NONE,
@@ -533,22 +533,10 @@ def _claim(out: Path, config: WorldConfig) -> dict[str, Any]:
         for name in _FOLDERS.values():
             (out / name).mkdir()
         return {}
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        theirs, generation = dict(known["settings"]), known["generation"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ResightError(f"{file} is damaged: choose a new folder for the synthetic crops.") from error
-    if generation != GENERATION:
-        raise ResightError(
-            f"{out} was made by version {generation} of the renderer and this is {GENERATION}: choose a new folder."
-        )
-    if changed := differing(config.model_dump(), theirs):
-        pairs = ", ".join(f"{name}={theirs.get(name)} there, {getattr(config, name)} asked for" for name in changed[:4])
-        more = f", and {len(changed) - 4} more" if len(changed) > 4 else ""
-        raise ResightError(f"{out} holds a world of other settings ({pairs}{more}): choose a new folder.")
+    known = read_settings(file, config.model_dump(), GENERATION, kind="crops", holds="a world")
     for name in _FOLDERS.values():
         (out / name).mkdir(exist_ok=True)
-    return dict(known)
+    return known
 
 
 def _write_settings(out: Path, config: WorldConfig, state: dict[str, Any]) -> None:
